@@ -1,0 +1,2 @@
+//! What kernel and daemon share.
+#![no_std]

@@ -1,0 +1,10 @@
+//! The hopzero daemon as a library: each module is one stage of the flow of data and knows only
+//! the next.
+//!
+//! ```text
+//! source → state → zone → publisher → BPF maps → programs (dns-ebpf)
+//!                    ↘ socket
+//! ```
+
+pub mod source;
+pub mod zone;

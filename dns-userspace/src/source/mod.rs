@@ -1,0 +1,74 @@
+//! Where Kubernetes objects come from: one stream of changes, whatever is behind it.
+//!
+//! A source first sends everything it has, then [`Change::Synchronised`] once, then what changes.
+//! Nothing downstream may know which source it is.
+
+use std::future::Future;
+
+use k8s_openapi::api::{
+    core::v1::{Namespace, Pod, Service},
+    discovery::v1::EndpointSlice,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// A Kubernetes object of a kind that DNS needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// A Service: cluster IP names, headless names, `ExternalName`.
+    Service(Box<Service>),
+    /// The endpoints of a headless service.
+    EndpointSlice(Box<EndpointSlice>),
+    /// A namespace exists: `<ns>.svc.<zone>` is an empty non-terminal.
+    Namespace(Box<Namespace>),
+    /// A pod, for `pods verified` and `endpoint_pod_names`.
+    Pod(Box<Pod>),
+}
+
+/// The kinds of [`Object`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `v1/Service`
+    Service,
+    /// `discovery.k8s.io/v1/EndpointSlice`
+    EndpointSlice,
+    /// `v1/Namespace`
+    Namespace,
+    /// `v1/Pod`
+    Pod,
+}
+
+/// What identifies an object: at most one object has a given key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// The kind of the object.
+    pub kind: Kind,
+    /// The namespace; empty for a [`Kind::Namespace`].
+    pub namespace: String,
+    /// The name within the namespace.
+    pub name: String,
+}
+
+/// One change of the cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// The object is new, or has changed.
+    Upsert(Object),
+    /// The object is gone.
+    Delete(ObjectKey),
+    /// Everything that existed when the source started has been sent.
+    Synchronised,
+}
+
+/// Changes that become visible together (those of one file, or of one list).
+pub type Batch = Vec<Change>;
+
+/// A stream of changes.
+pub trait Source: Send + 'static {
+    /// Sends batches until `stop` is cancelled or the receiver is gone.
+    fn run(
+        self,
+        changes: mpsc::Sender<Batch>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send;
+}

@@ -1,0 +1,1 @@
+//! Helpers of the kernel tests and benchmarks.
