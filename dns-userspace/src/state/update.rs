@@ -216,7 +216,7 @@ impl<'a> Scope<'a> {
             } else {
                 (slice, &nothing)
             };
-            self.difference(name, old, new, headless);
+            self.difference(name, old, new, headless.then_some(&entry.slices));
         }
     }
 
@@ -233,7 +233,8 @@ impl<'a> Scope<'a> {
         };
         if visible && let Some(headless) = headless {
             let nothing = Slice::default();
-            self.difference(&name, &old, new.as_ref().unwrap_or(&nothing), headless);
+            let new = new.as_ref().unwrap_or(&nothing);
+            self.difference(&name, &old, new, headless.then_some(&entry.slices));
         }
         if let Some(new) = new {
             entry.slices.insert(Arc::clone(&name), new);
@@ -243,7 +244,14 @@ impl<'a> Scope<'a> {
         name
     }
 
-    fn difference(&mut self, slice: &Arc<str>, old: &Slice, new: &Slice, headless: bool) {
+    /// One slice changes. `headless`: all slices of the service, if they make its own answers.
+    fn difference(
+        &mut self,
+        slice: &Arc<str>,
+        old: &Slice,
+        new: &Slice,
+        headless: Option<&BTreeMap<Arc<str>, Slice>>,
+    ) {
         let before: BTreeSet<_> = old.endpoints().collect();
         let after: BTreeSet<_> = new.endpoints().collect();
         let changed: Vec<_> = before.symmetric_difference(&after).collect();
@@ -269,9 +277,15 @@ impl<'a> Scope<'a> {
             }
         }
         // A service with an address of its own answers with that, whatever its endpoints do.
-        if headless && (!changed.is_empty() || old.ports != new.ports) {
+        if let Some(all) = headless
+            && (!changed.is_empty() || old.ports != new.ports)
+        {
             self.own_name();
-            self.ports(old.ports.iter().chain(&new.ports));
+            // A host may be in several slices, and SRV answers carry all its addresses: so the
+            // ports of the others are touched too. They are nearly always the same ones.
+            let others = all.values().flat_map(|slice| &slice.ports);
+            let ports: BTreeSet<&Port> = old.ports.iter().chain(&new.ports).chain(others).collect();
+            self.ports(ports);
         }
     }
 

@@ -21,6 +21,8 @@ mod names;
 mod question;
 mod records;
 mod reverse;
+#[cfg(test)]
+mod tests;
 
 use hickory_proto::{
     op::ResponseCode,
