@@ -6,5 +6,6 @@
 //!                    ↘ socket
 //! ```
 
+pub mod socket;
 pub mod source;
 pub mod zone;

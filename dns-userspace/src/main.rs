@@ -1,1 +1,3 @@
-fn main(){}
+//! The `hopzero` command.
+
+fn main() {}
