@@ -1,1 +1,53 @@
-fn main(){}
+//! hopzero's tasks. `cargo xtask demo` and `cargo xtask test` are the two commands a newcomer
+//! needs; every other task is a part of them that can also be run alone.
+
+mod bench;
+mod build_ebpf;
+mod progress;
+mod setup;
+mod signals;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a task exits with when it has printed what a person has to do first.
+const EXIT_TO_DO: u8 = 2;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs what is missing: the eBPF toolchain, system packages, the bpf file system
+    Setup(setup::Args),
+    /// Builds the eBPF programs into target/bpf/hopzero.o
+    BuildEbpf(build_ebpf::Args),
+    /// Runs the tests and ends with one line: N passed, N failed, N skipped
+    Test(test::Args),
+    /// Measures: `cargo xtask bench kernel`
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Setup(args) => setup::run(&args),
+        Task::BuildEbpf(args) => build_ebpf::run(&args),
+        Task::Test(args) => test::run(&args),
+        Task::Bench(args) => bench::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
