@@ -3,6 +3,7 @@
 
 mod bench;
 mod build_ebpf;
+mod demo;
 mod progress;
 mod setup;
 mod signals;
@@ -26,6 +27,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// The main job, shown: a pod asks, the kernel answers
+    Demo(demo::Args),
     /// Installs what is missing: the eBPF toolchain, system packages, the bpf file system
     Setup(setup::Args),
     /// Builds the eBPF programs into target/bpf/hopzero.o
@@ -38,6 +41,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
+        Task::Demo(args) => demo::run(&args),
         Task::Setup(args) => setup::run(&args),
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Test(args) => test::run(&args),

@@ -29,8 +29,8 @@ pub const LLVM_SUPPORTED: std::ops::RangeInclusive<u32> = 21..=23;
 pub struct Toolchain {
     /// rustup's name for it, or [`SYSTEM`].
     pub name: String,
-    /// The directory that holds its libLLVM.
-    pub lib: PathBuf,
+    /// Its libLLVM.
+    pub libllvm: PathBuf,
     /// Whether rust-src is there.
     pub has_src: bool,
     /// Its version of Rust.
@@ -145,13 +145,13 @@ fn parse_listed(line: &str) -> Option<(&str, &Path)> {
 }
 
 fn inspect(name: String, root: &Path) -> Result<Toolchain> {
-    let lib = root.join("lib");
+    let (libllvm, llvm) = find_llvm(&root.join("lib"))?;
     Ok(Toolchain {
         has_src: has_src(root),
         rust: rust_version(&root.join("bin/rustc"))?,
-        llvm: llvm_version(&lib)?,
+        llvm,
         name,
-        lib,
+        libllvm,
     })
 }
 
@@ -179,11 +179,19 @@ fn parse_rust_version(line: &str) -> Option<(u32, u32)> {
 }
 
 /// From the names in a toolchain's library directory: asking rustc costs ten times as much.
-fn llvm_version(lib: &Path) -> Result<u32> {
+fn find_llvm(lib: &Path) -> Result<(PathBuf, u32)> {
     fs::read_dir(lib)
         .with_context(|| format!("cannot list {}", lib.display()))?
-        .find_map(|entry| llvm_major(entry.ok()?.file_name().to_str()?))
-        .with_context(|| format!("no libLLVM in {}", lib.display()))
+        .flatten()
+        // `libLLVM-22-….so` is a linker script that names this one.
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("libLLVM.so.")
+        })
+        .find_map(|entry| Some((entry.path(), llvm_major(entry.file_name().to_str()?)?)))
+        .with_context(|| format!("no libLLVM.so in {}", lib.display()))
 }
 
 /// `libLLVM.so.22.1-rust-1.95.0-stable`, `libLLVM-22-rust-1.95.0-stable.so`, `libLLVM.so.22.1`
@@ -210,7 +218,7 @@ fn system_toolchain() -> Option<Toolchain> {
     let llvm = llvm.split('.').next()?.parse().ok()?;
     Some(Toolchain {
         name: SYSTEM.to_owned(),
-        lib: PathBuf::from(format!("/usr/lib/llvm-{llvm}/lib")),
+        libllvm: PathBuf::from(format!("/usr/lib/llvm-{llvm}/lib/libLLVM.so")),
         has_src: has_src(Path::new("/usr")),
         rust: parse_rust_version(text.lines().next()?)?,
         llvm,
@@ -224,7 +232,7 @@ mod tests {
     fn toolchain(name: &str, has_src: bool) -> Toolchain {
         Toolchain {
             name: name.to_owned(),
-            lib: PathBuf::new(),
+            libllvm: PathBuf::new(),
             has_src,
             rust: RUST_MIN,
             llvm: 22,

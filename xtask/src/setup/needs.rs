@@ -143,7 +143,7 @@ fn bpf_linker() -> Result<Option<Need>> {
 fn system_to_come() -> Toolchain {
     Toolchain {
         name: SYSTEM.to_owned(),
-        lib: "/usr/lib/llvm-22/lib".into(),
+        libllvm: "/usr/lib/llvm-22/lib/libLLVM.so".into(),
         has_src: true,
         rust: toolchain::RUST_MIN,
         llvm: 22,
@@ -199,17 +199,15 @@ fn linker_need(toolchain: &Toolchain) -> Need {
     } else {
         // llvm-sys wants a prefix with lib/libLLVM.so: ours are links into the toolchain.
         let prefix = workspace::cargo_home().join("bpf-llvm");
-        let prefix = prefix.to_string_lossy();
-        let link = format!(
-            "mkdir -p '{prefix}/lib' && for f in '{lib}'/libLLVM*; do \
-             ln -sf \"$f\" '{prefix}/lib/'; done && \
-             ln -sf '{lib}'/libLLVM.so.{llvm}* '{prefix}/lib/libLLVM.so'",
-            lib = toolchain.lib.display(),
-            llvm = toolchain.llvm,
-        );
+        let lib = prefix.join("lib").to_string_lossy().into_owned();
+        let libllvm = toolchain.libllvm.to_string_lossy();
+        let generic = format!("{lib}/libLLVM.so");
+        let what = "linking to the toolchain's LLVM";
         vec![
-            Step::new("linking to the toolchain's LLVM", &["sh", "-c", &link]),
-            build(&prefix),
+            Step::new(what, &["mkdir", "-p", &lib]),
+            Step::new(what, &["ln", "-sf", &libllvm, &lib]),
+            Step::new(what, &["ln", "-sf", &libllvm, &generic]),
+            build(&prefix.to_string_lossy()),
         ]
     };
     Need {
@@ -324,14 +322,17 @@ mod tests {
         let mut toolchain = system_to_come();
         assert!(commands(&linker_need(&toolchain)).contains("LLVM_PREFIX=/usr/lib/llvm-22 cargo"));
         "nightly-x".clone_into(&mut toolchain.name);
-        toolchain.lib = "/toolchains/nightly/lib".into();
+        toolchain.libllvm = "/toolchains/nightly/lib/libLLVM.so.23".into();
         toolchain.llvm = 23;
         let text = commands(&linker_need(&toolchain));
         assert!(
             text.contains("--no-default-features --features llvm-23"),
             "{text}"
         );
-        assert!(text.contains("/toolchains/nightly/lib"), "{text}");
+        assert!(
+            text.contains("ln -sf /toolchains/nightly/lib/libLLVM.so.23 "),
+            "{text}"
+        );
     }
 
     #[test]
