@@ -5,6 +5,8 @@ mod bench;
 mod build_ebpf;
 mod demo;
 mod progress;
+#[cfg(test)]
+mod readme;
 mod setup;
 mod signals;
 mod test;

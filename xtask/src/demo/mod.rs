@@ -93,14 +93,16 @@ fn demo(args: &Args) -> Result<ExitCode> {
     } else {
         privileges::why_no_ebpf()
     };
+    // A user without rights may get them: said is what it takes, before anything less is shown.
+    let may_be_had = reason.is_none() || (!args.socket_only && !workspace::is_root());
+    if may_be_had && setup::ensure(setup::Item::TO_RUN)? == setup::Outcome::ToDo {
+        return Ok(ExitCode::from(EXIT_TO_DO));
+    }
     let findings = if let Some(reason) = &reason {
         println!("*** NO eBPF: {reason}. The socket answers everything. ***\n");
         let hopzero = build_daemon()?;
         on_loopback::show(args, &hopzero)?
     } else {
-        if setup::ensure(setup::Item::TO_RUN)? == setup::Outcome::ToDo {
-            return Ok(ExitCode::from(EXIT_TO_DO));
-        }
         let built = build_ebpf::build()?;
         println!("  {} bytes of eBPF, embedded in the daemon", built.bytes);
         let hopzero = build_daemon()?;
