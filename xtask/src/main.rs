@@ -13,7 +13,7 @@ mod test;
 mod toolchain;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{panic, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -42,6 +42,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    be_quiet_about_a_closed_pipe();
     let result = match Cli::parse().task {
         Task::Demo(args) => demo::run(&args),
         Task::Setup(args) => setup::run(&args),
@@ -56,4 +57,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `cargo xtask demo | head` ends the demo by a panic of `println!`, so that what it made is removed
+/// on the way out; but nobody needs to read about it.
+fn be_quiet_about_a_closed_pipe() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let message = info.payload_as_str().unwrap_or_default();
+        if !message.starts_with("failed printing to stdout") {
+            usual(info);
+        }
+    }));
 }
