@@ -1,0 +1,142 @@
+//! `cargo xtask build-ebpf`: the eBPF programs, built into one object that `hopzero` embeds.
+//!
+//! The crate stands outside the workspace: it has another target, another panic strategy and
+//! another toolchain. It is always optimised, since the verifier takes nothing else.
+
+use std::{
+    env,
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    progress, signals,
+    toolchain::{self, Choice},
+    workspace,
+};
+
+const TARGET: &str = "bpfel-unknown-none";
+const BINARY: &str = "hopzero-ebpf";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Accepted for symmetry with cargo: the programs are always built optimised
+    #[arg(long)]
+    release: bool,
+}
+
+pub fn run(_args: &Args) -> Result<ExitCode> {
+    signals::install();
+    let built = build()?;
+    println!("{} ({} bytes)", built.object.display(), built.bytes);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An object that was built.
+pub struct Built {
+    /// Where it is.
+    pub object: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Builds the object and puts it where the daemon's build looks for it.
+pub fn build() -> Result<Built> {
+    let crate_dir = workspace::root().join("dns-ebpf");
+    if !crate_dir.join("Cargo.toml").exists() {
+        bail!(
+            "there is no {}: is this checkout complete?",
+            crate_dir.display()
+        );
+    }
+    let target_dir = workspace::target_dir().join("ebpf");
+    progress::run(
+        "building the eBPF programs",
+        &mut command(&crate_dir, &target_dir)?,
+    )?;
+    let built = target_dir.join(TARGET).join("release").join(BINARY);
+    let object = workspace::target_dir().join("bpf").join("hopzero.o");
+    install(&built, &object)?;
+    Ok(Built {
+        bytes: fs::metadata(&object)?.len(),
+        object,
+    })
+}
+
+fn command(crate_dir: &Path, target_dir: &Path) -> Result<Command> {
+    let Choice::Ready(toolchain) = toolchain::discover()? else {
+        bail!("no Rust toolchain with rust-src: run `cargo xtask setup`");
+    };
+    if workspace::find("bpf-linker").is_none() {
+        bail!("bpf-linker is not installed: run `cargo xtask setup`");
+    }
+    let mut command = toolchain.cargo();
+    command
+        .current_dir(crate_dir)
+        .args(["build", "--release", "--target", TARGET])
+        .args(["-Z", "build-std=core", "--target-dir"])
+        .arg(target_dir)
+        // RUSTFLAGS of the host would replace the target's.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env(
+            "CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS",
+            rustflags(env::consts::ARCH),
+        );
+    if workspace::is_ci() {
+        command.arg("--locked");
+    }
+    Ok(command)
+}
+
+/// Debug information becomes BTF, from which bpftool prints the fields' names.
+fn rustflags(arch: &str) -> String {
+    format!(r#"-C debuginfo=2 -C link-arg=--btf --cfg=bpf_target_arch="{arch}""#)
+}
+
+/// Copies `built` to `object` if it differs: a new time stamp would rebuild the daemon.
+fn install(built: &Path, object: &Path) -> Result<()> {
+    let new = fs::read(built).with_context(|| format!("no {}", built.display()))?;
+    if fs::read(object).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    let directory = object.parent().context("an object without a directory")?;
+    fs::create_dir_all(directory)?;
+    // Written beside and renamed: another build never sees half an object.
+    let beside = object.with_extension(format!("o.{}", std::process::id()));
+    File::create(&beside)
+        .and_then(|mut file| file.write_all(&new))
+        .and_then(|()| fs::rename(&beside, object))
+        .with_context(|| format!("cannot write {}", object.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_equal_object_is_left_alone() {
+        let directory = env::temp_dir().join(format!("hz-object-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let (built, object) = (directory.join("built"), directory.join("bpf/hopzero.o"));
+        fs::write(&built, "one").unwrap();
+        install(&built, &object).unwrap();
+        let before = fs::metadata(&object).unwrap().modified().unwrap();
+        install(&built, &object).unwrap();
+        assert_eq!(fs::metadata(&object).unwrap().modified().unwrap(), before);
+        fs::write(&built, "two").unwrap();
+        install(&built, &object).unwrap();
+        assert_eq!(fs::read(&object).unwrap(), b"two");
+        assert_eq!(fs::read_dir(directory.join("bpf")).unwrap().count(), 1);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn the_architecture_reaches_the_programs() {
+        assert!(rustflags("aarch64").ends_with(r#"--cfg=bpf_target_arch="aarch64""#));
+    }
+}

@@ -1,0 +1,153 @@
+//! One record as the kernel holds it, through bpftool: the maps carry BTF, so its fields have names.
+
+use std::{os::unix::process::CommandExt, process::Command};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{signals, workspace};
+
+/// The map of records.
+const CELLS: &str = "CELLS";
+/// How many cells are looked at until one holds the beginning of a record.
+const CELLS_MAX: u32 = 64;
+
+/// Prints one record of the programs with these numbers.
+pub fn print(program_ids: &[u64]) -> Result<()> {
+    let map = find_map(program_ids)?;
+    for index in 0..CELLS_MAX {
+        signals::check()?;
+        let found = bpftool(&lookup(map, index))?;
+        let cell = &found["formatted"]["value"];
+        if cell.is_null() {
+            bail!("bpftool shows no named fields: the object was built without BTF");
+        }
+        let Some(name) = owner_name(cell) else {
+            continue;
+        };
+        if cell["a_count"].as_u64() == Some(0) {
+            continue; // one with addresses says more
+        }
+        println!("$ bpftool {}", lookup(map, index).join(" "));
+        print!("{}", fields(cell));
+        println!("  (the name in it is {name})");
+        return Ok(());
+    }
+    bail!("none of the first {CELLS_MAX} cells holds a record")
+}
+
+fn lookup(map: u64, index: u32) -> Vec<String> {
+    let mut words: Vec<String> = ["map", "lookup", "id"].map(str::to_owned).into();
+    words.push(map.to_string());
+    words.extend(["key", "hex"].map(str::to_owned));
+    words.extend(index.to_ne_bytes().map(|byte| format!("{byte:02x}")));
+    words
+}
+
+fn find_map(program_ids: &[u64]) -> Result<u64> {
+    for program in program_ids {
+        let shown = bpftool(&["prog", "show", "id", &program.to_string()].map(str::to_owned))?;
+        let maps = shown["map_ids"].as_array().cloned().unwrap_or_default();
+        for id in maps.iter().filter_map(Value::as_u64) {
+            let map = bpftool(&["map", "show", "id", &id.to_string()].map(str::to_owned))?;
+            if map["name"] == CELLS {
+                return Ok(id);
+            }
+        }
+    }
+    bail!("no map {CELLS} belongs to the programs {program_ids:?}")
+}
+
+/// Whether a program with this number is loaded.
+pub fn is_loaded(program: u64) -> bool {
+    bpftool(&["prog", "show", "id", &program.to_string()].map(str::to_owned)).is_ok()
+}
+
+fn bpftool(arguments: &[String]) -> Result<Value> {
+    let mut command: Command = workspace::command("bpftool");
+    let output = command
+        .arg("-j")
+        .args(arguments)
+        .process_group(0)
+        .output()
+        .context("cannot start bpftool: run `cargo xtask setup`")?;
+    if !output.status.success() {
+        bail!(
+            "bpftool {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stdout).trim()
+        );
+    }
+    serde_json::from_slice(&output.stdout).context("bpftool: not JSON")
+}
+
+/// The owner name, if this cell begins a record.
+fn owner_name(cell: &Value) -> Option<String> {
+    let length = usize::try_from(cell["name_len"].as_u64()?).ok()?;
+    let data: Vec<u8> = cell["data"]
+        .as_array()?
+        .iter()
+        .map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok()))
+        .collect::<Option<_>>()?;
+    let mut rest = data.get(..length)?;
+    let mut labels = Vec::new();
+    while let Some((&label, after)) = rest.split_first() {
+        let label = usize::from(label);
+        if label == 0 {
+            break;
+        }
+        labels.push(std::str::from_utf8(after.get(..label)?).ok()?);
+        rest = &after[label..];
+    }
+    (!labels.is_empty()).then(|| labels.join("."))
+}
+
+/// The fields, one a line; bytes of an array side by side.
+fn fields(cell: &Value) -> String {
+    let Some(fields) = cell.as_object() else {
+        return format!("  {cell}\n");
+    };
+    let mut lines = Vec::new();
+    for (name, value) in fields {
+        let value = match value.as_array() {
+            Some(bytes) => bytes
+                .chunks(16)
+                .map(|line| {
+                    let line: Vec<String> = line
+                        .iter()
+                        .map(|byte| format!("{:02x}", byte.as_u64().unwrap_or(0)))
+                        .collect();
+                    line.join(" ")
+                })
+                .collect::<Vec<_>>()
+                .join("\n                "),
+            None => value.to_string(),
+        };
+        lines.push(format!("  {name:>12}: {value}\n"));
+    }
+    lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn reads_the_name_in_a_cell() {
+        let cell = json!({"name_len": 6, "ttl": 5, "data": [1, 97, 2, 98, 99, 0, 0, 0]});
+        assert_eq!(owner_name(&cell).as_deref(), Some("a.bc"));
+        let empty = json!({"name_len": 0, "data": [0, 0]});
+        assert_eq!(owner_name(&empty), None);
+        let middle_of_another = json!({"name_len": 200, "data": [1, 2]});
+        assert_eq!(owner_name(&middle_of_another), None);
+    }
+
+    #[test]
+    fn prints_fields_by_name() {
+        let text = fields(&json!({"ttl": 5, "data": [10, 255]}));
+        assert!(text.contains("ttl: 5\n"), "{text}");
+        assert!(text.contains("data: 0a ff\n"), "{text}");
+    }
+}

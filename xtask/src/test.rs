@@ -1,0 +1,191 @@
+//! `cargo xtask test`: the layers of tests, one after the other, and one line that sums them up.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{EXIT_TO_DO, build_ebpf, setup, workspace};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The layers to run; none: host, packet and netns
+    #[arg(value_enum)]
+    layers: Vec<Layer>,
+}
+
+/// A layer of tests, the fast ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Layer {
+    /// Unit and property tests; needs neither root nor the eBPF toolchain
+    Host,
+    /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
+    Packet,
+    /// Sockets across network namespaces; needs root
+    Netns,
+    /// Every layer, the slow ones included
+    All,
+}
+
+impl Layer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Packet => "packet",
+            Self::Netns => "netns",
+            Self::All => "all",
+        }
+    }
+
+    fn is_in_kernel(self) -> bool {
+        matches!(self, Self::Packet | Self::Netns)
+    }
+
+    fn command(self) -> Command {
+        let mut command = workspace::cargo();
+        command.args(["test", "--no-fail-fast"]);
+        if workspace::is_ci() {
+            command.arg("--locked");
+        }
+        if self.is_in_kernel() {
+            command.args(["-p", "hopzero-tests", "--test", self.name()]);
+        } else {
+            command.args(["--workspace", "--exclude", "hopzero-tests"]);
+        }
+        command
+    }
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let layers = selected(&args.layers);
+    if layers.iter().any(|layer| layer.is_in_kernel()) {
+        if setup::ensure(setup::Item::TO_RUN)? == setup::Outcome::ToDo {
+            println!("\nWithout them: cargo xtask test host");
+            return Ok(ExitCode::from(EXIT_TO_DO));
+        }
+        build_ebpf::build()?;
+    }
+    let mut all = Sum::default();
+    let mut skipped_in_kernel = 0;
+    for layer in layers {
+        println!("\n== {} ==", layer.name());
+        let sum = run_layer(layer)?;
+        if layer.is_in_kernel() {
+            skipped_in_kernel += sum.skipped;
+        }
+        all.add(&sum);
+    }
+    let refused = workspace::is_ci() && skipped_in_kernel > 0;
+    if refused {
+        println!("\nCI=true: {skipped_in_kernel} kernel tests were skipped, which fails the run.");
+    }
+    println!("\n{}", all.line());
+    Ok(if all.failed > 0 || refused {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// The layers in their order, each once.
+fn selected(wanted: &[Layer]) -> Vec<Layer> {
+    const EACH: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
+    let all = wanted.is_empty() || wanted.contains(&Layer::All);
+    EACH.into_iter()
+        .filter(|layer| all || wanted.contains(layer))
+        .collect()
+}
+
+/// Runs one layer, passing on what it prints.
+fn run_layer(layer: Layer) -> Result<Sum> {
+    let mut child = layer
+        .command()
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let output = child.stdout.take().context("no standard output")?;
+    let mut sum = Sum::default();
+    let mut lines = BufReader::new(output);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        std::io::stdout().write_all(&line)?;
+        sum.read(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
+    let status = child.wait()?;
+    if !status.success() && sum.failed == 0 {
+        // It did not compile, or a test ended the whole process: no count can be trusted.
+        println!("{}: cargo test ended with {status}", layer.name());
+        sum.failed = 1;
+    }
+    Ok(sum)
+}
+
+/// How many tests ended how.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sum {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Sum {
+    /// Adds what a test binary says at its end:
+    /// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; …`
+    fn read(&mut self, line: &str) {
+        let Some((_, result)) = line.split_once("test result: ") else {
+            return;
+        };
+        let counts = result.split_once(". ").map_or("", |(_, counts)| counts);
+        for part in counts.split(';') {
+            let mut words = part.split_whitespace();
+            let count = words.next().and_then(|word| word.parse::<u64>().ok());
+            match (count, words.next()) {
+                (Some(count), Some("passed")) => self.passed += count,
+                (Some(count), Some("failed")) => self.failed += count,
+                (Some(count), Some("ignored")) => self.skipped += count,
+                _ => {}
+            }
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_what_test_binaries_print() {
+        let mut sum = Sum::default();
+        sum.read("running 3 tests\n");
+        sum.read("test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.00s\n");
+        sum.read("test result: FAILED. 7 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s\n");
+        sum.read("test result: \u{1b}[32mok\u{1b}[0m. 1 passed; 0 failed; 0 ignored\n");
+        assert_eq!(sum.line(), "13 passed, 2 failed, 1 skipped");
+    }
+
+    #[test]
+    fn layers_come_in_order_and_once() {
+        assert_eq!(selected(&[]), [Layer::Host, Layer::Packet, Layer::Netns]);
+        assert_eq!(selected(&[Layer::All]).len(), 3);
+        assert_eq!(
+            selected(&[Layer::Netns, Layer::Host, Layer::Host]),
+            [Layer::Host, Layer::Netns]
+        );
+    }
+}
