@@ -10,19 +10,33 @@ mod environment;
 mod maps;
 
 use aya_ebpf::{
-    bindings::{TC_ACT_UNSPEC, xdp_action::{XDP_PASS, XDP_TX}},
+    bindings::{
+        TC_ACT_UNSPEC,
+        xdp_action::{XDP_PASS, XDP_TX},
+    },
     helpers::bpf_redirect,
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use hopzero_common::{reason::Reason, respond::{Environment, respond}};
+use aya_log_ebpf::debug;
+use hopzero_common::{
+    reason::Reason,
+    respond::{Environment, respond},
+};
 
 use environment::{Tc, Xdp};
 
 /// Network cards, and any device in generic mode: the answer leaves where the query came in.
 #[xdp]
 pub fn hopzero_xdp(ctx: XdpContext) -> u32 {
-    match run(&mut Xdp(&ctx)) {
+    let reason = run(&mut Xdp(&ctx));
+    // Pruned by the verifier unless the daemon was started with --trace.
+    debug!(
+        &ctx,
+        "xdp: reason {}",
+        reason.map_or(u32::MAX, |reason| reason as u32)
+    );
+    match reason {
         Some(Reason::Answered) => XDP_TX,
         _ => XDP_PASS,
     }
@@ -31,8 +45,16 @@ pub fn hopzero_xdp(ctx: XdpContext) -> u32 {
 /// tc(x) ingress on the host's side of a pod's veth.
 #[classifier]
 pub fn hopzero_tc(ctx: TcContext) -> i32 {
-    let Some(mut environment) = Tc::new(&ctx) else { return TC_ACT_UNSPEC };
-    match run(&mut environment) {
+    let Some(mut environment) = Tc::new(&ctx) else {
+        return TC_ACT_UNSPEC;
+    };
+    let reason = run(&mut environment);
+    debug!(
+        &ctx,
+        "tc: reason {}",
+        reason.map_or(u32::MAX, |reason| reason as u32)
+    );
+    match reason {
         // SAFETY: a helper call without pointers; it only notes the device for after the return.
         Some(Reason::Answered) => unsafe { bpf_redirect(environment.ifindex(), 0) as i32 },
         _ => TC_ACT_UNSPEC,

@@ -45,7 +45,9 @@ pub fn control() -> Option<&'static Control> {
 pub fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: an element of this CPU; a program runs with migration and softirqs off, and is not
     // entered again on the same CPU while it runs, so this is the only reference.
-    SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+    SCRATCH
+        .get_ptr_mut(0)
+        .map(|scratch| unsafe { &mut *scratch })
 }
 
 #[inline(always)]
@@ -59,7 +61,9 @@ pub fn count(reason: Reason) {
 #[inline(always)]
 pub fn bucket(index: u32) -> Option<&'static [AtomicU64; BUCKET_ENTRIES]> {
     // SAFETY: map memory outlives the program; a bucket is eight aligned words, which the daemon stores whole.
-    INDEX.get_ptr(index).map(|bucket| unsafe { &*bucket.cast() })
+    INDEX
+        .get_ptr(index)
+        .map(|bucket| unsafe { &*bucket.cast() })
 }
 
 #[inline(always)]

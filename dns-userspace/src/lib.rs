@@ -6,7 +6,10 @@
 //!                    ↘ socket
 //! ```
 
+pub mod kernel;
+pub mod publisher;
 pub mod socket;
 pub mod source;
 pub mod state;
+pub mod wire;
 pub mod zone;

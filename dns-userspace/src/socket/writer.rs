@@ -1,23 +1,19 @@
 //! Writing a reply, in the one form that the parent module's diagram fixes.
 
-use hickory_proto::{
-    ProtoError,
-    op::ResponseCode,
-    rr::{Name, Record},
-    serialize::binary::{BinEncodable, BinEncoder, NameEncoding},
-};
+use hickory_proto::{ProtoError, op::ResponseCode};
 
 use super::{
     Reply, UDP_ANSWER_BYTES_MAX,
     query::{Edns, HEADER_BYTES, Header, Query},
 };
-use crate::zone::Answer;
+use crate::{
+    wire::{Pointers, write_record},
+    zone::Answer,
+};
 
 /// Root owner, type, class, TTL, length of no options.
 const OPT_BYTES: usize = 11;
 const TYPE_OPT: u16 = 41;
-/// The two high bits of a compression pointer.
-const POINTER: u16 = 0xc000;
 
 /// A reply that is only a header: the query's rest could not be read, or was not looked at.
 pub(super) fn bare(header: Header, rcode: ResponseCode, recursion_available: bool) -> Reply {
@@ -122,14 +118,6 @@ fn write_opt(bytes: &mut Vec<u8>, edns: Edns, rcode: ResponseCode) {
 }
 
 /// Which pointers may replace an owner name.
-#[derive(Clone, Copy)]
-enum Pointers {
-    /// To the whole of the question's name.
-    Whole,
-    /// To any suffix of it.
-    Suffix,
-}
-
 /// The counts of the three sections, or `None` where they do not fit.
 fn write_sections(
     bytes: &mut Vec<u8>,
@@ -145,7 +133,7 @@ fn write_sections(
     let mut counts = [0; 3];
     for (count, (records, pointers)) in counts.iter_mut().zip(sections) {
         for record in records {
-            write_record(bytes, query, record, pointers)?;
+            write_record(bytes, &query.name, record, pointers)?;
             if bytes.len() > bytes_max {
                 return Ok(None);
             }
@@ -154,64 +142,4 @@ fn write_sections(
         }
     }
     Ok(Some(counts))
-}
-
-fn write_record(
-    bytes: &mut Vec<u8>,
-    query: &Query<'_>,
-    record: &Record,
-    pointers: Pointers,
-) -> Result<(), ProtoError> {
-    match owner_pointer(&query.name, &record.name, pointers) {
-        Some(pointer) => bytes.extend_from_slice(&pointer.to_be_bytes()),
-        None => write_name(bytes, &record.name),
-    }
-    bytes.extend_from_slice(&u16::from(record.record_type()).to_be_bytes());
-    bytes.extend_from_slice(&u16::from(record.dns_class).to_be_bytes());
-    bytes.extend_from_slice(&record.ttl.to_be_bytes());
-
-    let mut rdata = Vec::new();
-    let mut encoder = BinEncoder::new(&mut rdata);
-    encoder.set_name_encoding(NameEncoding::Uncompressed);
-    record.data.emit(&mut encoder)?;
-    let length = u16::try_from(rdata.len())
-        .map_err(|_| ProtoError::from("record data longer than 65535 bytes"))?;
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(&rdata);
-    Ok(())
-}
-
-/// The pointer into the question that `owner` may be written as.
-fn owner_pointer(question: &Name, owner: &Name, pointers: Pointers) -> Option<u16> {
-    let owner_labels = owner.iter().len();
-    let skipped = question.iter().len().checked_sub(owner_labels)?;
-    let allowed = match pointers {
-        Pointers::Whole => skipped == 0,
-        Pointers::Suffix => true,
-    };
-    let same = question
-        .iter()
-        .skip(skipped)
-        .zip(owner)
-        .all(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs));
-    // The root is one byte, shorter than a pointer to it.
-    if !allowed || !same || owner_labels == 0 {
-        return None;
-    }
-    let before: usize = question
-        .iter()
-        .take(skipped)
-        .map(|label| 1 + label.len())
-        .sum();
-    let offset = u16::try_from(HEADER_BYTES + before).ok()?;
-    Some(POINTER | offset)
-}
-
-fn write_name(bytes: &mut Vec<u8>, name: &Name) {
-    for label in name {
-        // A label is at most 63 bytes by construction of the type.
-        bytes.push(u8::try_from(label.len()).unwrap_or(0));
-        bytes.extend_from_slice(label);
-    }
-    bytes.push(0);
 }

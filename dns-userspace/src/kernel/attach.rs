@@ -1,0 +1,203 @@
+//! Attaching to devices, with links that the kernel removes when this process ends.
+
+use std::path::Path;
+
+use aya::{
+    Ebpf,
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode, links::FdLink,
+        tc::TcAttachOptions,
+    },
+};
+use clap::ValueEnum;
+use tracing::info;
+
+use super::{KernelError, error::chain};
+
+/// Where on a device the programs run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Hook {
+    /// tcx ingress (Linux 6.6): the host's side of a pod's veth
+    Tc,
+    /// XDP in the driver: a network card
+    Xdp,
+    /// XDP in the network stack: any device
+    XdpGeneric,
+    /// XDP in the driver for a network card, tcx for any other device; then XDP in the stack
+    #[default]
+    Auto,
+}
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// tcx ingress.
+    Tcx,
+    /// XDP in the driver.
+    XdpNative,
+    /// XDP in the network stack.
+    XdpGeneric,
+}
+
+impl Mode {
+    /// As in `--hook`, metrics and JSON.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Mode::Tcx => "tc",
+            Mode::XdpNative => "xdp",
+            Mode::XdpGeneric => "xdp-generic",
+        }
+    }
+}
+
+/// An attached program; detached when dropped.
+#[derive(Debug)]
+pub struct Attached {
+    /// The device.
+    pub device: String,
+    /// How.
+    pub mode: Mode,
+    _link: FdLink,
+}
+
+/// Name of the tc program in the object.
+pub(super) const TC: &str = "hopzero_tc";
+/// Name of the XDP program in the object.
+pub(super) const XDP: &str = "hopzero_xdp";
+
+/// The device exists in this network namespace.
+pub(super) fn check_device(device: &str) -> Result<(), KernelError> {
+    nix::net::if_::if_nametoindex(device).map_err(|_| KernelError::NoDevice {
+        device: device.to_owned(),
+    })?;
+    Ok(())
+}
+
+/// The Ethernet address of a device.
+pub(super) fn mac_of(device: &str) -> Result<[u8; 6], KernelError> {
+    nix::ifaddrs::getifaddrs()
+        .ok()
+        .into_iter()
+        .flatten()
+        .filter(|interface| interface.interface_name == device)
+        .find_map(|interface| interface.address?.as_link_addr()?.addr())
+        .ok_or_else(|| KernelError::NoMac {
+            device: device.to_owned(),
+        })
+}
+
+/// Attaches by `hook`, or by the first that works if it is [`Hook::Auto`].
+pub(super) fn attach(ebpf: &mut Ebpf, device: &str, hook: Hook) -> Result<Attached, KernelError> {
+    check_device(device)?;
+    let modes: &[Mode] = match hook {
+        Hook::Tc => &[Mode::Tcx],
+        Hook::Xdp => &[Mode::XdpNative],
+        Hook::XdpGeneric => &[Mode::XdpGeneric],
+        // A card has a device of its bus behind it. (Native XDP on the host's side of a veth would lose every reply.)
+        Hook::Auto
+            if Path::new("/sys/class/net")
+                .join(device)
+                .join("device")
+                .exists() =>
+        {
+            &[Mode::XdpNative, Mode::XdpGeneric, Mode::Tcx]
+        }
+        Hook::Auto => &[Mode::Tcx, Mode::XdpGeneric],
+    };
+    let mut result = Err(KernelError::NoDevice {
+        device: device.to_owned(),
+    });
+    for mode in modes {
+        result = attach_mode(ebpf, device, *mode);
+        match &result {
+            Ok(_) => break,
+            Err(error) => info!(device, %error, "trying the next mode"),
+        }
+    }
+    result
+}
+
+fn attach_mode(ebpf: &mut Ebpf, device: &str, mode: Mode) -> Result<Attached, KernelError> {
+    let link = match mode {
+        Mode::Tcx => attach_tcx(ebpf, device),
+        Mode::XdpNative => attach_xdp(ebpf, device, XdpMode::Driver),
+        Mode::XdpGeneric => attach_xdp(ebpf, device, XdpMode::Skb),
+    }?;
+    let link = link.map_err(|error| KernelError::Attach {
+        device: device.to_owned(),
+        hook: mode.label(),
+        reason: chain(&*error),
+        remedy: remedy(mode, &chain(&*error)),
+    })?;
+    Ok(Attached {
+        device: device.to_owned(),
+        mode,
+        _link: link,
+    })
+}
+
+/// The inner error is the attachment's, for which there is a remedy.
+type AttachResult = Result<Result<FdLink, Refusal>, KernelError>;
+type Refusal = Box<dyn std::error::Error + Send + Sync>;
+
+/// At the head: behind another program that redirects, ours would never run.
+fn attach_tcx(ebpf: &mut Ebpf, device: &str) -> AttachResult {
+    let program: &mut SchedClassifier = loaded(ebpf, TC, SchedClassifier::load)?;
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let link = program
+        .attach_with_options(device, TcAttachType::Ingress, options)
+        .and_then(|id| program.take_link(id))
+        .map_err(Refusal::from)
+        .and_then(|link| FdLink::try_from(link).map_err(Refusal::from));
+    Ok(link)
+}
+
+/// A link of its own. aya falls back to a netlink attachment on EINVAL, which has no owner and would
+/// survive us: converting it fails, and drops it.
+fn attach_xdp(ebpf: &mut Ebpf, device: &str, xdp_mode: XdpMode) -> AttachResult {
+    let program: &mut Xdp = loaded(ebpf, XDP, Xdp::load)?;
+    let link = program
+        .attach(device, xdp_mode)
+        .and_then(|id| program.take_link(id))
+        .map_err(Refusal::from)
+        .and_then(|link| FdLink::try_from(link).map_err(Refusal::from));
+    Ok(link)
+}
+
+/// The program of that name, loaded once.
+fn loaded<'a, P>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+    load: fn(&mut P) -> Result<(), ProgramError>,
+) -> Result<&'a mut P, KernelError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf
+        .program_mut(name)
+        .ok_or(KernelError::Object { what: name })?;
+    let program = <&mut P>::try_from(program).map_err(|_| KernelError::Object { what: name })?;
+    match load(program) {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+        Err(error) => Err(KernelError::from_program(&error)),
+    }
+}
+
+/// What helps when a mode is refused.
+fn remedy(mode: Mode, reason: &str) -> &'static str {
+    let is = |errno: i32| reason.contains(&format!("os error {errno})"));
+    match mode {
+        _ if is(libc::EPERM) => "run as root, or grant CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+        Mode::Tcx if is(libc::EINVAL) => "tcx needs Linux 6.6 or newer: use --hook xdp-generic",
+        Mode::XdpNative if is(libc::EBUSY) => {
+            "another XDP program is attached natively, and is left alone: use --hook tc"
+        }
+        Mode::XdpNative | Mode::XdpGeneric if is(libc::EEXIST) || is(libc::EBUSY) => {
+            "an XDP program is attached in another mode, and is left alone: use --hook tc"
+        }
+        Mode::XdpNative => {
+            "its driver has no native XDP, or not with this configuration: use --hook auto"
+        }
+        Mode::Tcx | Mode::XdpGeneric => "use --hook auto, which takes what the device has",
+    }
+}

@@ -1,0 +1,98 @@
+//! The map CONTROL: what the programs are told.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher as _, Hasher as _},
+    net::IpAddr,
+};
+
+use hopzero_common::{
+    layout::{CONTROL_ANSWERING, Control, LAYOUT_VERSION},
+    limits::{ADDRESSES_MAX, MACS_MAX},
+};
+
+use super::KernelError;
+use crate::publisher::{memory::Words, table::Capacity};
+
+/// CONTROL in shared memory. Only the daemon writes it; a copy here says what is there.
+#[derive(Debug)]
+pub(super) struct ControlBlock {
+    memory: Words,
+    macs: usize,
+}
+
+/// The word with the version and the flags.
+const FLAGS_WORD: usize = 0;
+const MACS_WORD: usize = std::mem::offset_of!(Control, macs) / 8;
+/// The word with `macs_count`, in its lower half.
+const MACS_COUNT_WORD: usize = std::mem::offset_of!(Control, macs_count) / 8;
+
+impl ControlBlock {
+    /// Writes everything but the permission to answer.
+    pub(super) fn new(memory: Words, capacity: Capacity, seed: u64, addresses: &[IpAddr]) -> Self {
+        let mut control: Control = bytemuck::Zeroable::zeroed();
+        control.layout_version = LAYOUT_VERSION;
+        control.buckets = capacity.buckets;
+        control.seed = seed;
+        for address in addresses {
+            match address {
+                IpAddr::V4(v4) => {
+                    control.v4[control.v4_count as usize] = u32::from_le_bytes(v4.octets());
+                    control.v4_count += 1;
+                }
+                IpAddr::V6(v6) => {
+                    control.v6[control.v6_count as usize] = bytemuck::cast(v6.octets());
+                    control.v6_count += 1;
+                }
+            }
+        }
+        let words: [u64; size_of::<Control>() / 8] = bytemuck::cast(control);
+        for (index, word) in words.into_iter().enumerate() {
+            memory.store(index, word);
+        }
+        ControlBlock { memory, macs: 0 }
+    }
+
+    /// Adds the address of a device with XDP.
+    pub(super) fn add_mac(&mut self, mac: [u8; 6]) -> Result<(), KernelError> {
+        if self.macs == MACS_MAX {
+            return Err(KernelError::Devices { max: MACS_MAX });
+        }
+        let mut bytes = [0; 8];
+        bytes[..6].copy_from_slice(&mac);
+        self.memory
+            .store(MACS_WORD + self.macs, u64::from_le_bytes(bytes));
+        self.macs += 1;
+        self.memory.publish(MACS_COUNT_WORD, self.macs as u64);
+        Ok(())
+    }
+
+    /// One store: every program that starts after it obeys.
+    pub(super) fn answer(&self, on: bool) {
+        let flags = if on { CONTROL_ANSWERING } else { 0 };
+        self.memory.publish(
+            FLAGS_WORD,
+            u64::from(LAYOUT_VERSION) | u64::from(flags) << 32,
+        );
+    }
+}
+
+/// More addresses than the programs can be told.
+pub(super) fn check_addresses(addresses: &[IpAddr]) -> Result<(), KernelError> {
+    let v4 = addresses.iter().filter(|address| address.is_ipv4()).count();
+    for (count, family) in [(v4, "IPv4"), (addresses.len() - v4, "IPv6")] {
+        if count > ADDRESSES_MAX {
+            return Err(KernelError::Addresses {
+                count,
+                family,
+                max: ADDRESSES_MAX,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A seed from the standard library's source of hash seeds, which is the system's random numbers.
+pub(super) fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,172 @@
+//! What can be missing, and what helps.
+
+use std::io;
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use caps::{CapSet, Capability};
+
+/// Why the kernel does not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// No embedded object.
+    #[error(
+        "this hopzero was built without its eBPF programs: run `cargo xtask build-ebpf` and build it again"
+    )]
+    NoObject,
+    /// The embedded object is not ours.
+    #[error(
+        "the embedded eBPF object has no {what}: run `cargo xtask build-ebpf` and build hopzero again"
+    )]
+    Object {
+        /// The map or program.
+        what: &'static str,
+    },
+    /// A capability is missing.
+    #[error(
+        "{missing} is missing, which {purpose} needs: run as root, or grant it (setcap {setcap}+ep, or capabilities.add in a pod's securityContext)"
+    )]
+    Capability {
+        /// Its name.
+        missing: &'static str,
+        /// What for.
+        purpose: &'static str,
+        /// All that are needed, as setcap wants them.
+        setcap: &'static str,
+    },
+    /// No such device.
+    #[error("there is no network device {device}: `ip link` lists those of this network namespace")]
+    NoDevice {
+        /// Its name.
+        device: String,
+    },
+    /// A device without an Ethernet address.
+    #[error(
+        "{device} has no Ethernet address: XDP can only answer on Ethernet devices; use --hook tc"
+    )]
+    NoMac {
+        /// Its name.
+        device: String,
+    },
+    /// The hook refused.
+    #[error("cannot attach to {device} with {hook}: {reason}; {remedy}")]
+    Attach {
+        /// The device.
+        device: String,
+        /// The hook.
+        hook: &'static str,
+        /// What the kernel said.
+        reason: String,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// Too many addresses.
+    #[error("--answer-for was given {count} {family} addresses: at most {max} are possible")]
+    Addresses {
+        /// How many.
+        count: usize,
+        /// Of which family.
+        family: &'static str,
+        /// The limit.
+        max: usize,
+    },
+    /// Too many XDP devices.
+    #[error("XDP was asked for on more than {max} devices: attach fewer, or use --hook tc")]
+    Devices {
+        /// The limit.
+        max: usize,
+    },
+    /// The verifier, or the loader.
+    #[error("the kernel does not load the programs: {reason}")]
+    Load {
+        /// What it said.
+        reason: String,
+    },
+    /// mmap of a map.
+    #[error("cannot map the memory of {name}: {source} (it needs Linux 5.5 or newer)")]
+    Memory {
+        /// The map.
+        name: &'static str,
+        /// What mmap said.
+        source: io::Error,
+    },
+    /// A map operation.
+    #[error("cannot use a map: {0}")]
+    Map(#[from] MapError),
+}
+
+impl KernelError {
+    /// An error of the loader, with all that the kernel said.
+    pub(super) fn from_load(error: EbpfError) -> Self {
+        KernelError::Load {
+            reason: chain(&error),
+        }
+    }
+
+    /// An error of loading a program: the verifier's last lines.
+    pub(super) fn from_program(error: &ProgramError) -> Self {
+        let reason = match error {
+            ProgramError::LoadError {
+                io_error,
+                verifier_log,
+            } => {
+                let log = verifier_log.to_string();
+                let lines: Vec<&str> = log.lines().collect();
+                let last = &lines[lines.len().saturating_sub(10)..];
+                format!("{io_error}\n{}", last.join("\n"))
+            }
+            other => chain(other),
+        };
+        KernelError::Load { reason }
+    }
+}
+
+/// An error and its sources in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// The capabilities, what each is for, and why not fewer: without `CAP_PERFMON` the verifier allows no pointer
+/// arithmetic with unknown offsets, and a name has an unknown length.
+const NEEDED: [(Capability, &str, &str); 3] = [
+    (
+        Capability::CAP_BPF,
+        "CAP_BPF",
+        "loading programs and making maps",
+    ),
+    (
+        Capability::CAP_NET_ADMIN,
+        "CAP_NET_ADMIN",
+        "attaching to a network device",
+    ),
+    (
+        Capability::CAP_PERFMON,
+        "CAP_PERFMON",
+        "a program with variable packet offsets",
+    ),
+];
+const SETCAP: &str = "cap_bpf,cap_net_admin,cap_perfmon";
+
+/// Names the first capability that is missing.
+pub(super) fn check_capabilities() -> Result<(), KernelError> {
+    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
+    for (capability, missing, purpose) in NEEDED {
+        // CAP_SYS_ADMIN contains the two that were split from it in Linux 5.8.
+        let contained =
+            capability != Capability::CAP_NET_ADMIN && held.contains(&Capability::CAP_SYS_ADMIN);
+        if !contained && !held.contains(&capability) {
+            return Err(KernelError::Capability {
+                missing,
+                purpose,
+                setcap: SETCAP,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! The programs in the kernel: loaded, attached, counted.
+//!
+//! Nothing is pinned: programs, maps and links belong to this process, and the kernel removes
+//! them with it, however it ends.
+
+mod attach;
+mod control;
+mod counters;
+mod error;
+mod object;
+
+use std::{net::IpAddr, time::Duration};
+
+use aya::{Ebpf, EbpfLoader, maps::Map};
+use hopzero_common::{layout::Control, limits::CELL_WORDS};
+use serde_json::json;
+use tracing::{info, warn};
+
+pub use attach::{Attached, Hook, Mode};
+pub use counters::Counters;
+pub use error::KernelError;
+pub use object::OBJECT;
+
+use crate::publisher::{
+    Publisher,
+    memory::Words,
+    table::{Capacity, Table},
+};
+use control::ControlBlock;
+
+/// What the command line asks of the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Where to attach; empty: not at all.
+    pub devices: Vec<String>,
+    /// Where on each device.
+    pub hook: Hook,
+    /// Destination addresses of the queries to answer.
+    pub answer_for: Vec<IpAddr>,
+    /// Capacity of the table of names; `None` for twice what the zone has.
+    pub names_max: Option<u32>,
+    /// The programs log their decisions.
+    pub trace: bool,
+}
+
+/// Loaded programs, and the table that they answer from.
+pub struct Kernel {
+    // Dropped first: what is detached asks nothing of the maps.
+    attached: Vec<Attached>,
+    control: ControlBlock,
+    /// Writes names into the table.
+    pub publisher: Publisher,
+    counters: Counters,
+    ebpf: Ebpf,
+}
+
+impl Kernel {
+    /// What can be known before there is anything to load.
+    ///
+    /// # Errors
+    /// What is missing, and the remedy.
+    pub fn check(options: &Options) -> Result<(), KernelError> {
+        OBJECT.ok_or(KernelError::NoObject)?;
+        error::check_capabilities()?;
+        control::check_addresses(&options.answer_for)?;
+        for device in &options.devices {
+            attach::check_device(device)?;
+        }
+        Ok(())
+    }
+
+    /// Loads the programs with an empty table; they pass everything until [`Self::answer`].
+    ///
+    /// # Errors
+    /// What is missing, and the remedy.
+    pub fn load(options: &Options, capacity: Capacity) -> Result<Self, KernelError> {
+        let object = OBJECT.ok_or(KernelError::NoObject)?;
+        let log_level = if options.trace { LOG_LEVEL_DEBUG } else { 0 };
+        let mut ebpf = EbpfLoader::new()
+            .override_global("AYA_LOG_LEVEL", &log_level, false)
+            .map_max_entries("INDEX", capacity.index_buckets())
+            .map_max_entries("CELLS", capacity.cells)
+            .load(object)
+            .map_err(KernelError::from_load)?;
+        let index = map_words(
+            &mut ebpf,
+            "INDEX",
+            capacity.index_buckets() as usize * CELL_WORDS,
+        )?;
+        let cells = map_words(&mut ebpf, "CELLS", capacity.cells as usize * CELL_WORDS)?;
+        let control = map_words(
+            &mut ebpf,
+            "CONTROL",
+            size_of::<Control>() / size_of::<u64>(),
+        )?;
+        let seed = control::random_seed();
+        let control = ControlBlock::new(control, capacity, seed, &options.answer_for);
+        let counters = Counters::new(&mut ebpf)?;
+        if options.trace {
+            start_logger(&mut ebpf);
+        }
+        Ok(Kernel {
+            attached: Vec::new(),
+            control,
+            publisher: Publisher::new(Table::new(index, cells, capacity, seed)),
+            counters,
+            ebpf,
+        })
+    }
+
+    /// Attaches to every device, or to none.
+    ///
+    /// # Errors
+    /// The device, the hook, the reason and the remedy.
+    pub fn attach(&mut self, options: &Options) -> Result<(), KernelError> {
+        for device in &options.devices {
+            let attached = attach::attach(&mut self.ebpf, device, options.hook)?;
+            if attached.mode != Mode::Tcx {
+                self.control.add_mac(attach::mac_of(device)?)?;
+            }
+            info!(device, mode = attached.mode.label(), "attached");
+            self.attached.push(attached);
+        }
+        Ok(())
+    }
+
+    /// Lets the programs answer, or makes them pass everything.
+    pub fn answer(&self, on: bool) {
+        self.control.answer(on);
+    }
+
+    /// Packets by reason, all CPUs together.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The loaded object, for tests and benchmarks.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// The kernel's part of the control socket's report that does not change with every packet.
+    pub fn describe(&self) -> serde_json::Value {
+        let table = self.publisher.table();
+        let programs: Vec<_> = (self.ebpf.programs())
+            .filter_map(|(name, program)| {
+                // Only what is loaded has an id.
+                Some(json!({"name": name, "id": program.info().ok()?.id()}))
+            })
+            .collect();
+        let devices: Vec<_> = (self.attached.iter())
+            .map(|attached| json!({"device": attached.device, "mode": attached.mode.label()}))
+            .collect();
+        json!({
+            "devices": devices,
+            "programs": programs,
+            "names": table.names(),
+            "capacity": table.capacity().names,
+            "rejected": self.publisher.rejected(),
+            "bytes": table.capacity().bytes(),
+        })
+    }
+}
+
+/// aya-log's number for "debug".
+const LOG_LEVEL_DEBUG: u8 = 4;
+/// How often the programs' log lines are fetched.
+const LOG_INTERVAL: Duration = Duration::from_millis(50);
+
+fn start_logger(ebpf: &mut Ebpf) {
+    let mut logger = match aya_log::EbpfLogger::init(ebpf) {
+        Ok(logger) => logger,
+        Err(error) => {
+            warn!(%error, "the programs' log lines are not shown");
+            return;
+        }
+    };
+    tokio::spawn(async move {
+        loop {
+            logger.flush();
+            tokio::time::sleep(LOG_INTERVAL).await;
+        }
+    });
+}
+
+/// The shared memory of an array map.
+fn map_words(ebpf: &mut Ebpf, name: &'static str, words: usize) -> Result<Words, KernelError> {
+    let Some(Map::Array(map)) = ebpf.map(name) else {
+        return Err(KernelError::Object { what: name });
+    };
+    Words::map(map.fd(), words).map_err(|source| KernelError::Memory { name, source })
+}

@@ -1,0 +1,150 @@
+//! From what the zone has of a name to its record.
+
+use hickory_proto::rr::{Name, RData, Record as DnsRecord, RecordType};
+use hopzero_common::{
+    limits::{CELL_WORDS, NAME_WORDS_MAX},
+    name,
+    record::{self, Contents, OtherRecords, Record},
+};
+
+use super::is_kept;
+use crate::{
+    wire::{Pointers, write_record},
+    zone::{Node, RrSet, Zone},
+};
+
+/// Encodes records; keeps its buffers from one to the next.
+#[derive(Default)]
+pub struct Encoder {
+    record: Record,
+    name: Vec<u8>,
+    name_words: [u64; NAME_WORDS_MAX],
+    a: Vec<[u8; 4]>,
+    aaaa: Vec<[u8; 16]>,
+    wire: Vec<u8>,
+}
+
+/// A record, as it goes to memory.
+pub struct EncodedRecord<'a> {
+    record: &'a Record,
+    name_words: &'a [u64],
+    /// Cells that it takes.
+    pub cells: u32,
+}
+
+impl EncodedRecord<'_> {
+    /// All words, a whole number of cells.
+    pub fn words(&self) -> &[u64] {
+        &self.record.0[..self.cells as usize * CELL_WORDS]
+    }
+
+    /// The words of the owner name.
+    pub fn name_words(&self) -> &[u64] {
+        self.name_words
+    }
+}
+
+/// The only type beside A and AAAA whose records the kernel holds for now.
+const OTHER_TYPE: RecordType = RecordType::PTR;
+
+impl Encoder {
+    /// The words of a name, as the programs compare them.
+    pub fn words_of(&mut self, owner: &Name) -> &[u64] {
+        fold(owner, &mut self.name);
+        let words = name::words_of(&self.name, &mut self.name_words);
+        &self.name_words[..words]
+    }
+
+    /// The record of a name; `None` if the kernel keeps none.
+    pub fn encode(&mut self, zone: &Zone, owner: &Name, node: &Node) -> Option<EncodedRecord<'_>> {
+        if !is_kept(zone, owner, node) {
+            return None;
+        }
+        let name_words = self.words_of(owner).len();
+        self.a.clear();
+        self.aaaa.clear();
+        let mut contents = Contents::default();
+        let mut other = None;
+        match node {
+            Node::Records(rrsets) => {
+                for rrset in rrsets {
+                    match rrset.rtype {
+                        RecordType::A => self.a.extend(rrset.rdata.iter().filter_map(as_a)),
+                        RecordType::AAAA => {
+                            self.aaaa.extend(rrset.rdata.iter().filter_map(as_aaaa))
+                        }
+                        OTHER_TYPE => other = Some(rrset),
+                        _ => contents.other_elsewhere = true,
+                    }
+                    if matches!(rrset.rtype, RecordType::A | RecordType::AAAA) {
+                        contents.ttl = rrset.ttl;
+                    }
+                }
+            }
+            Node::SocketOnly | Node::Absent => contents.socket_only = true,
+        }
+        self.wire.clear();
+        if let Some(rrset) = other {
+            match other_records(owner, rrset, &mut self.wire) {
+                Some((answers, additionals)) => {
+                    contents.other = Some(OtherRecords {
+                        rtype: rrset.rtype.into(),
+                        answers,
+                        additionals,
+                        wire: &self.wire,
+                    });
+                }
+                None => contents.other_elsewhere = true,
+            }
+        }
+        contents.name = &self.name;
+        contents.a = &self.a;
+        contents.aaaa = &self.aaaa;
+        let cells = record::encode(&contents, &mut self.record).ok()?;
+        Some(EncodedRecord {
+            record: &self.record,
+            name_words: &self.name_words[..name_words],
+            cells: u32::try_from(cells).ok()?,
+        })
+    }
+}
+
+/// The records of an RRset in wire form and their numbers, or `None` if they have none.
+fn other_records(owner: &Name, rrset: &RrSet, wire: &mut Vec<u8>) -> Option<(u16, u16)> {
+    for rdata in &rrset.rdata {
+        let record = DnsRecord::from_rdata(owner.clone(), rrset.ttl, rdata.clone());
+        write_record(wire, owner, &record, Pointers::Whole).ok()?;
+    }
+    for record in &rrset.additionals {
+        write_record(wire, owner, record, Pointers::Whole).ok()?;
+    }
+    Some((
+        u16::try_from(rrset.rdata.len()).ok()?,
+        u16::try_from(rrset.additionals.len()).ok()?,
+    ))
+}
+
+/// A name in wire form and lower case.
+fn fold(owner: &Name, wire: &mut Vec<u8>) {
+    wire.clear();
+    for label in owner {
+        // A label is at most 63 bytes by construction of the type.
+        wire.push(u8::try_from(label.len()).unwrap_or(0));
+        wire.extend(label.iter().map(u8::to_ascii_lowercase));
+    }
+    wire.push(0);
+}
+
+fn as_a(rdata: &RData) -> Option<[u8; 4]> {
+    match rdata {
+        RData::A(address) => Some(address.0.octets()),
+        _ => None,
+    }
+}
+
+fn as_aaaa(rdata: &RData) -> Option<[u8; 16]> {
+    match rdata {
+        RData::AAAA(address) => Some(address.0.octets()),
+        _ => None,
+    }
+}

@@ -1,0 +1,110 @@
+//! Turns touched names into records of the maps. The cost of a change is proportional to the names
+//! that it touches.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`memory`] | words shared with the programs |
+//! | [`heap`] | which cells are free |
+//! | [`table`] | index and records: put, remove, find |
+//! | [`encode`] | from a zone's node to a record |
+
+pub mod encode;
+pub mod heap;
+pub mod memory;
+pub mod table;
+
+use hickory_proto::rr::Name;
+use tracing::warn;
+
+use crate::zone::{Node, Zone};
+use encode::Encoder;
+use table::{Put, Table};
+
+/// Writes names of a zone into a table.
+pub struct Publisher {
+    table: Table,
+    encoder: Encoder,
+    /// Names that did not fit, and pass to the socket.
+    rejected: u64,
+}
+
+/// How much memory a zone needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Owner names with a record.
+    pub names: u32,
+    /// Cells of all records.
+    pub cells: u32,
+}
+
+impl Publisher {
+    /// A publisher into `table`.
+    pub fn new(table: Table) -> Self {
+        Publisher {
+            table,
+            encoder: Encoder::default(),
+            rejected: 0,
+        }
+    }
+
+    /// What all names of the zone need now.
+    pub fn measure(zone: &Zone) -> Size {
+        let mut encoder = Encoder::default();
+        let mut size = Size::default();
+        for name in zone.names() {
+            if let Some(record) = encoder.encode(zone, &name, &zone.node(&name)) {
+                size.names += 1;
+                size.cells += record.cells;
+            }
+        }
+        size
+    }
+
+    /// Writes every name of the zone.
+    pub fn publish_all(&mut self, zone: &Zone) {
+        for name in zone.names() {
+            self.publish_name(zone, &name);
+        }
+    }
+
+    /// Writes the names that a change touched, as the zone has them now.
+    pub fn publish(&mut self, zone: &Zone, touched: &[Name]) {
+        for name in touched {
+            self.publish_name(zone, name);
+        }
+    }
+
+    fn publish_name(&mut self, zone: &Zone, name: &Name) {
+        let node = zone.node(name);
+        match self.encoder.encode(zone, name, &node) {
+            Some(record) => {
+                if self.table.put(&record) == Put::Full {
+                    self.rejected += 1;
+                    warn!(%name, names = self.table.names(), "the kernel's table is full: this name is answered by the socket; start with a larger --names-max");
+                }
+            }
+            None => self.table.remove(self.encoder.words_of(name)),
+        }
+    }
+
+    /// The table, for figures.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Names that did not fit since the start.
+    pub fn rejected(&self) -> u64 {
+        self.rejected
+    }
+}
+
+/// Whether the kernel keeps a record of this node.
+fn is_kept(zone: &Zone, name: &Name, node: &Node) -> bool {
+    match node {
+        Node::Absent => false,
+        Node::SocketOnly => true,
+        // The empty names within a reverse zone are many (up to 31 for an IPv6 address), and nobody
+        // asks for them; a name that is not there passes to the socket.
+        Node::Records(rrsets) => !rrsets.is_empty() || zone.config().origin.zone_of(name),
+    }
+}

@@ -1,0 +1,255 @@
+//! Index and records, written so that a program may read them at any moment.
+//!
+//! The order of a change: the record goes to free cells; then one store to the index makes it
+//! visible; then the cells of the version before are free. An entry never moves while its name exists, and
+//! a bucket that overflowed says so before the first name stands in the next one: who
+//! scans the buckets in order sees every name that is there all along.
+
+use std::sync::atomic::AtomicU64;
+
+use hopzero_common::{
+    layout::{Entry, bucket_of},
+    limits::{BUCKET_ENTRIES, CELL_WORDS, NAME_WORDS_MAX, PROBE_BUCKETS_MAX, RECORD_CELLS_MAX},
+    lookup, name,
+};
+
+use super::{encode::EncodedRecord, heap::Heap, memory::Words};
+
+/// Load at which a table is full: about one bucket in ten has overflowed then.
+const LOAD_PERCENT_MAX: u32 = 66;
+
+/// Size of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Names that it is made for.
+    pub names: u32,
+    /// Buckets of one generation of the index.
+    pub buckets: u32,
+    /// Cells of record memory.
+    pub cells: u32,
+}
+
+impl Capacity {
+    /// Room for `names` names in `cells` cells.
+    pub fn new(names: u32, cells: u32) -> Self {
+        let entries = u64::from(names) * 100 / u64::from(LOAD_PERCENT_MAX);
+        let buckets = entries.div_ceil(BUCKET_ENTRIES as u64).max(1);
+        Capacity {
+            names,
+            buckets: u32::try_from(buckets).unwrap_or(u32::MAX / 2),
+            cells: cells.clamp(RECORD_CELLS_MAX as u32, Entry::CELL_MAX),
+        }
+    }
+
+    /// Buckets of both generations.
+    pub fn index_buckets(self) -> u32 {
+        2 * self.buckets
+    }
+
+    /// Bytes of the maps.
+    pub fn bytes(self) -> u64 {
+        64 * (u64::from(self.index_buckets()) + u64::from(self.cells))
+    }
+}
+
+/// The writer's side of INDEX and CELLS.
+#[derive(Debug)]
+pub struct Table {
+    index: Words,
+    cells: Words,
+    capacity: Capacity,
+    seed: u64,
+    heap: Heap,
+    names: u32,
+}
+
+/// What came of a [`Table::put`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The record is visible.
+    Written,
+    /// It was there already.
+    Unchanged,
+    /// There is no room: the name has no record now, and passes.
+    Full,
+}
+
+/// Where an entry stands.
+struct Place {
+    /// Its word in the index.
+    word: usize,
+    entry: Entry,
+}
+
+impl Table {
+    /// An empty table over zeroed memory.
+    pub fn new(index: Words, cells: Words, capacity: Capacity, seed: u64) -> Self {
+        Table {
+            index,
+            cells,
+            capacity,
+            seed,
+            heap: Heap::new(capacity.cells),
+            names: 0,
+        }
+    }
+
+    /// A table in memory of this process.
+    pub fn heap(capacity: Capacity, seed: u64) -> Self {
+        let words = |elements: u32| Words::heap(elements as usize * CELL_WORDS);
+        Table::new(
+            words(capacity.index_buckets()),
+            words(capacity.cells),
+            capacity,
+            seed,
+        )
+    }
+
+    /// Names with a record.
+    pub fn names(&self) -> u32 {
+        self.names
+    }
+
+    /// Its size.
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// Cells in use.
+    pub fn cells_used(&self) -> u32 {
+        self.heap.used()
+    }
+
+    /// The seed of the name hash.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Writes the record of a name, or replaces it.
+    pub fn put(&mut self, record: &EncodedRecord) -> Put {
+        let name = record.name_words();
+        let hash = name::hash_of(name, self.seed);
+        let old = self.find(hash, name);
+        if let Some(old) = &old
+            && self.holds(old.entry, record.words())
+        {
+            return Put::Unchanged;
+        }
+        let written = self.write(hash, record, old.as_ref());
+        if let Some(old) = old {
+            if written.is_none() {
+                self.clear(&old);
+            }
+            self.heap.give(old.entry.cell(), old.entry.cells());
+        }
+        if written.is_some() {
+            Put::Written
+        } else {
+            Put::Full
+        }
+    }
+
+    /// Writes a record and makes it visible, in the place of `old` or in a free one.
+    fn write(&mut self, hash: u64, record: &EncodedRecord, old: Option<&Place>) -> Option<()> {
+        let word = match old {
+            Some(old) => old.word,
+            None => self.free_place(hash)?,
+        };
+        let cell = self.heap.take(record.cells)?;
+        let first = cell as usize * CELL_WORDS;
+        for (offset, value) in record.words().iter().enumerate() {
+            self.cells.store(first + offset, *value);
+        }
+        let overflow = self.index.load(word) & Entry::OVERFLOW;
+        let entry = Entry::new(hash, cell, record.cells);
+        self.index.publish(word, entry.0 | overflow);
+        if old.is_none() {
+            self.names += 1;
+        }
+        Some(())
+    }
+
+    /// Removes the record of a name, if there is one.
+    pub fn remove(&mut self, name: &[u64]) {
+        let hash = name::hash_of(name, self.seed);
+        if let Some(old) = self.find(hash, name) {
+            self.clear(&old);
+            self.heap.give(old.entry.cell(), old.entry.cells());
+        }
+    }
+
+    fn clear(&mut self, place: &Place) {
+        let overflow = self.index.load(place.word) & Entry::OVERFLOW;
+        self.index.publish(place.word, overflow);
+        self.names -= 1;
+    }
+
+    /// The words of the buckets that a hash may stand in, in the order in which they are probed.
+    fn buckets(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+        let buckets = self.capacity.buckets;
+        let first = bucket_of(hash, buckets);
+        (0..PROBE_BUCKETS_MAX as u32)
+            .map(move |step| ((first + step) % buckets) as usize * BUCKET_ENTRIES)
+    }
+
+    fn find(&self, hash: u64, name: &[u64]) -> Option<Place> {
+        for bucket in self.buckets(hash) {
+            for word in bucket..bucket + BUCKET_ENTRIES {
+                let entry = Entry(self.index.load(word));
+                if entry.has_tag_of(hash) && self.is_named(entry, name) {
+                    return Some(Place { word, entry });
+                }
+            }
+            if self.index.load(bucket + BUCKET_ENTRIES - 1) & Entry::OVERFLOW == 0 {
+                break;
+            }
+        }
+        None
+    }
+
+    fn is_named(&self, entry: Entry, name: &[u64]) -> bool {
+        let first = entry.cell() as usize * CELL_WORDS + 2;
+        name.len() <= entry.cells() as usize * CELL_WORDS - 2
+            && (name.iter().enumerate())
+                .all(|(word, value)| self.cells.load(first + word) == *value)
+    }
+
+    fn holds(&self, entry: Entry, words: &[u64]) -> bool {
+        let first = entry.cell() as usize * CELL_WORDS;
+        entry.cells() as usize * CELL_WORDS == words.len()
+            && (words.iter().enumerate())
+                .all(|(word, value)| self.cells.load(first + word) == *value)
+    }
+
+    /// A free entry for a hash; buckets before it are marked as overflowed first.
+    fn free_place(&self, hash: u64) -> Option<usize> {
+        let free = self.buckets(hash).find_map(|bucket| {
+            (bucket..bucket + BUCKET_ENTRIES)
+                .find(|word| Entry(self.index.load(*word)).cells() == 0)
+        })?;
+        for bucket in self.buckets(hash) {
+            if (bucket..bucket + BUCKET_ENTRIES).contains(&free) {
+                break;
+            }
+            let last = bucket + BUCKET_ENTRIES - 1;
+            self.index
+                .publish(last, self.index.load(last) | Entry::OVERFLOW);
+        }
+        Some(free)
+    }
+}
+
+/// The program's view, on the host.
+impl lookup::Table for Table {
+    fn bucket(&self, index: u32) -> Option<&[AtomicU64; BUCKET_ENTRIES]> {
+        let first = index as usize * BUCKET_ENTRIES;
+        self.index.get().get(first..)?.first_chunk()
+    }
+
+    fn cell(&self, index: u32) -> Option<&[AtomicU64; CELL_WORDS]> {
+        let first = index as usize * CELL_WORDS;
+        self.cells.get().get(first..)?.first_chunk()
+    }
+}
+
+const _: () = assert!(NAME_WORDS_MAX + 2 <= RECORD_CELLS_MAX * CELL_WORDS);

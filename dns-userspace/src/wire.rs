@@ -1,0 +1,87 @@
+//! How one record is written: the same bytes from the socket and in the kernel's maps.
+//!
+//! An owner name that is the question's, or (SOA in negative answers) a suffix of it, is a compression pointer
+//! into the question; every other name stands in full. Names in record data are never compressed.
+
+use hickory_proto::{
+    ProtoError,
+    rr::{Name, Record},
+    serialize::binary::{BinEncodable as _, BinEncoder, NameEncoding},
+};
+use hopzero_common::limits::HEADER_BYTES;
+
+/// The two high bits of a compression pointer.
+const POINTER: u16 = 0xc000;
+
+/// Which owner names are written as pointers.
+#[derive(Clone, Copy)]
+pub enum Pointers {
+    /// To the whole of the question's name.
+    Whole,
+    /// To any suffix of it.
+    Suffix,
+}
+
+/// Writes a record of an answer to a question for the name `question`.
+///
+/// # Errors
+/// Its data has no wire form, or one of more than 65535 bytes.
+pub fn write_record(
+    bytes: &mut Vec<u8>,
+    question: &Name,
+    record: &Record,
+    pointers: Pointers,
+) -> Result<(), ProtoError> {
+    match owner_pointer(question, &record.name, pointers) {
+        Some(pointer) => bytes.extend_from_slice(&pointer.to_be_bytes()),
+        None => write_name(bytes, &record.name),
+    }
+    bytes.extend_from_slice(&u16::from(record.record_type()).to_be_bytes());
+    bytes.extend_from_slice(&u16::from(record.dns_class).to_be_bytes());
+    bytes.extend_from_slice(&record.ttl.to_be_bytes());
+
+    let mut rdata = Vec::new();
+    let mut encoder = BinEncoder::new(&mut rdata);
+    encoder.set_name_encoding(NameEncoding::Uncompressed);
+    record.data.emit(&mut encoder)?;
+    let length = u16::try_from(rdata.len())
+        .map_err(|_| ProtoError::from("record data longer than 65535 bytes"))?;
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(&rdata);
+    Ok(())
+}
+
+/// The pointer into the question that `owner` may be written as.
+fn owner_pointer(question: &Name, owner: &Name, pointers: Pointers) -> Option<u16> {
+    let owner_labels = owner.iter().len();
+    let skipped = question.iter().len().checked_sub(owner_labels)?;
+    let allowed = match pointers {
+        Pointers::Whole => skipped == 0,
+        Pointers::Suffix => true,
+    };
+    let same = question
+        .iter()
+        .skip(skipped)
+        .zip(owner)
+        .all(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs));
+    // The root is one byte, shorter than a pointer to it.
+    if !allowed || !same || owner_labels == 0 {
+        return None;
+    }
+    let before: usize = question
+        .iter()
+        .take(skipped)
+        .map(|label| 1 + label.len())
+        .sum();
+    let offset = u16::try_from(HEADER_BYTES + before).ok()?;
+    Some(POINTER | offset)
+}
+
+fn write_name(bytes: &mut Vec<u8>, name: &Name) {
+    for label in name {
+        // A label is at most 63 bytes by construction of the type.
+        bytes.push(u8::try_from(label.len()).unwrap_or(0));
+        bytes.extend_from_slice(label);
+    }
+    bytes.push(0);
+}
