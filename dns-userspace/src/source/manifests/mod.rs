@@ -13,6 +13,8 @@ mod load;
 mod normal;
 mod parse;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod watch;
 
