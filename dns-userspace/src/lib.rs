@@ -8,4 +8,5 @@
 
 pub mod socket;
 pub mod source;
+pub mod state;
 pub mod zone;
