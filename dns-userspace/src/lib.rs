@@ -6,6 +6,7 @@
 //!                    ↘ socket
 //! ```
 
+pub mod control;
 pub mod socket;
 pub mod source;
 pub mod state;
