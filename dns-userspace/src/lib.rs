@@ -6,7 +6,10 @@
 //!                    ↘ socket
 //! ```
 
+pub mod cli;
+pub mod control;
 pub mod kernel;
+pub mod logging;
 pub mod publisher;
 pub mod socket;
 pub mod source;

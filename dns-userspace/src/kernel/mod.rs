@@ -7,9 +7,10 @@ mod attach;
 mod control;
 mod counters;
 mod error;
+mod follow;
 mod object;
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use aya::{Ebpf, EbpfLoader, maps::Map};
 use hopzero_common::{layout::Control, limits::CELL_WORDS};
@@ -19,6 +20,7 @@ use tracing::{info, warn};
 pub use attach::{Attached, Hook, Mode};
 pub use counters::Counters;
 pub use error::KernelError;
+pub use follow::{Follower, Status};
 pub use object::OBJECT;
 
 use crate::publisher::{
@@ -50,7 +52,7 @@ pub struct Kernel {
     control: ControlBlock,
     /// Writes names into the table.
     pub publisher: Publisher,
-    counters: Counters,
+    counters: Arc<Counters>,
     ebpf: Ebpf,
 }
 
@@ -95,7 +97,7 @@ impl Kernel {
         )?;
         let seed = control::random_seed();
         let control = ControlBlock::new(control, capacity, seed, &options.answer_for);
-        let counters = Counters::new(&mut ebpf)?;
+        let counters = Arc::new(Counters::new(&mut ebpf)?);
         if options.trace {
             start_logger(&mut ebpf);
         }
@@ -130,8 +132,8 @@ impl Kernel {
     }
 
     /// Packets by reason, all CPUs together.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
     }
 
     /// The loaded object, for tests and benchmarks.
@@ -139,7 +141,7 @@ impl Kernel {
         &mut self.ebpf
     }
 
-    /// The kernel's part of the control socket's report that does not change with every packet.
+    /// Devices, programs and capacity: what does not change once it is attached.
     pub fn describe(&self) -> serde_json::Value {
         let table = self.publisher.table();
         let programs: Vec<_> = (self.ebpf.programs())
@@ -154,9 +156,7 @@ impl Kernel {
         json!({
             "devices": devices,
             "programs": programs,
-            "names": table.names(),
             "capacity": table.capacity().names,
-            "rejected": self.publisher.rejected(),
             "bytes": table.capacity().bytes(),
         })
     }

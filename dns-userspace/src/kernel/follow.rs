@@ -1,0 +1,129 @@
+//! The kernel follows the zone: loaded for its size, filled and attached when it is complete, changed
+//! name by name from then on.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+use hickory_proto::rr::Name;
+use serde_json::{Map, Value, json};
+use tracing::info;
+
+use super::{Counters, Kernel, KernelError, Options};
+use crate::{
+    publisher::{Publisher, table::Capacity},
+    zone::Zone,
+};
+
+/// Names that a table has room for at the least.
+const NAMES_MIN: u32 = 4096;
+/// Cells for each name of `--names-max`, beyond what is there: an IPv6 PTR takes three.
+const CELLS_PER_NAME: u32 = 3;
+
+/// Keeps the kernel's table as the zone is.
+pub struct Follower {
+    options: Options,
+    kernel: Option<Kernel>,
+    status: Arc<Status>,
+}
+
+/// What others may know of the kernel's part, at any time.
+#[derive(Default)]
+pub struct Status {
+    loaded: OnceLock<(Value, Arc<Counters>)>,
+    names: AtomicU32,
+    rejected: AtomicU64,
+}
+
+impl Status {
+    /// For the control socket; `null` until the programs are attached.
+    pub fn report(&self) -> Value {
+        let Some((description, counters)) = self.loaded.get() else {
+            return Value::Null;
+        };
+        let mut report = description.clone();
+        report["names"] = json!(self.names.load(Ordering::Relaxed));
+        report["rejected"] = json!(self.rejected.load(Ordering::Relaxed));
+        report["counters"] = match counters.read() {
+            Ok(counters) => counters
+                .into_iter()
+                .map(|(reason, packets)| (reason.label().to_owned(), json!(packets)))
+                .collect::<Map<_, _>>()
+                .into(),
+            Err(error) => json!({"error": error.to_string()}),
+        };
+        report
+    }
+}
+
+impl Follower {
+    /// Checks what can be checked before the zone is complete.
+    ///
+    /// # Errors
+    /// What is missing, and the remedy.
+    pub fn new(options: Options) -> Result<Self, KernelError> {
+        Kernel::check(&options)?;
+        Ok(Follower {
+            options,
+            kernel: None,
+            status: Arc::default(),
+        })
+    }
+
+    /// What the control socket reports.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status)
+    }
+
+    /// Follows a batch of changes. Until the zone is complete, nothing is done: what it lacks may
+    /// only not have come yet.
+    ///
+    /// # Errors
+    /// Loading or attaching failed, the first time.
+    pub fn follow(&mut self, zone: &Zone, touched: &[Name]) -> Result<(), KernelError> {
+        if !zone.is_synchronised() {
+            return Ok(());
+        }
+        if let Some(kernel) = &mut self.kernel {
+            kernel.publisher.publish(zone, touched);
+        } else {
+            let mut kernel = Kernel::load(&self.options, capacity(zone, self.options.names_max))?;
+            kernel.publisher.publish_all(zone);
+            kernel.attach(&self.options)?;
+            kernel.answer(true);
+            let description = kernel.describe();
+            info!(kernel = %description, "answering in the kernel");
+            // Set once: there is no kernel before.
+            let _ = self.status.loaded.set((description, kernel.counters()));
+            self.kernel = Some(kernel);
+        }
+        if let Some(kernel) = &self.kernel {
+            let publisher = &kernel.publisher;
+            self.status
+                .names
+                .store(publisher.table().names(), Ordering::Relaxed);
+            self.status
+                .rejected
+                .store(publisher.rejected(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Twice what the zone needs now, or what was asked for.
+fn capacity(zone: &Zone, names_max: Option<u32>) -> Capacity {
+    let size = Publisher::measure(zone);
+    match names_max {
+        Some(names) => Capacity::new(
+            names,
+            names
+                .saturating_mul(CELLS_PER_NAME)
+                .max(size.cells.saturating_mul(2)),
+        ),
+        None => Capacity::new(
+            size.names.saturating_mul(2).max(NAMES_MIN),
+            size.cells.saturating_mul(2).max(NAMES_MIN * CELLS_PER_NAME),
+        ),
+    }
+}
