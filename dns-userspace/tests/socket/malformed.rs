@@ -81,6 +81,10 @@ fn counts_and_lengths() {
             ]
             .concat(),
         ),
+        (
+            "QDCOUNT 2, one question",
+            [header([0x01, 0], [2, 0, 0, 0]), question(WEB, A)].concat(),
+        ),
         ("QDCOUNT 1, no question", header([0x01, 0], [1, 0, 0, 0])),
         ("name cut in a label", query(WEB, A)[..14].to_vec()),
         ("name without end", query(WEB, A)[..12 + 13].to_vec()),

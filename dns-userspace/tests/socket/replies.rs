@@ -114,7 +114,8 @@ fn names_in_record_data_and_of_additionals_are_written_out() {
     let expected = [
         header([0x85, 0x00], [1, 2, 0, 0]),
         question("out.shop.svc.cluster.local", A),
-        record(&[0xc0, 12], 5, &name(WEB)),
+        // The case of the data is the zone's.
+        record(&[0xc0, 12], 5, &name("Web.shop.svc.cluster.local")),
         record(&name(WEB), A, &[10, 96, 0, 10]),
     ];
     assert_eq!(
@@ -179,6 +180,10 @@ fn too_large_is_truncated_to_question_and_opt() {
         assert_eq!(reply.len() == whole, fits, "client's size {size}");
         assert_eq!(decode(&reply).metadata.truncation, !fits);
     }
+    // Our own limit, whatever the client would take.
+    let huge = query_with("huge.shop.svc.cluster.local", A, &opt(u16::MAX, 0, 0, &[]));
+    assert!(decode(&udp(&huge)).metadata.truncation);
+
     let tcp = respond(&query(asked, A), Transport::Tcp, &lookup).unwrap();
     assert_eq!(decode(&tcp).answers.len(), 40);
 }

@@ -32,8 +32,9 @@ pub fn parse(text: &str) -> Name {
 /// |---|---|
 /// | `web.shop.svc.cluster.local.` | A 10.96.0.10, AAAA fd00::a |
 /// | `many.shop.svc.cluster.local.` | 40 A |
+/// | `huge.shop.svc.cluster.local.` | 100 A |
 /// | `_http._tcp.web.shop.svc.cluster.local.` | SRV, with A and AAAA of its target |
-/// | `out.shop.svc.cluster.local.` | CNAME web, chased |
+/// | `out.shop.svc.cluster.local.` | CNAME `Web…`, chased |
 /// | `10.0.96.10.in-addr.arpa.` | PTR web |
 /// | `dns-version.cluster.local.` | TXT |
 /// | `cluster.local.` | SOA |
@@ -87,8 +88,13 @@ fn records(text: &str) -> Option<Vec<RData>> {
         "many.shop.svc.cluster.local." => (1..=40)
             .map(|last| RData::A(A(Ipv4Addr::new(10, 244, 0, last))))
             .collect(),
+        "huge.shop.svc.cluster.local." => (1..=100)
+            .map(|last| RData::A(A(Ipv4Addr::new(10, 244, 1, last))))
+            .collect(),
         "_http._tcp.web.shop.svc.cluster.local." => vec![RData::SRV(SRV::new(0, 100, 80, web()))],
-        "out.shop.svc.cluster.local." => vec![RData::CNAME(CNAME(web()))],
+        "out.shop.svc.cluster.local." => {
+            vec![RData::CNAME(CNAME(parse("Web.shop.svc.cluster.local.")))]
+        }
         "10.0.96.10.in-addr.arpa." => vec![RData::PTR(PTR(web()))],
         "dns-version.cluster.local." => vec![RData::TXT(TXT::new(vec!["1.1.0".to_owned()]))],
         "cluster.local." => vec![soa()],
