@@ -6,5 +6,7 @@
 //!                    ↘ socket
 //! ```
 
+pub mod socket;
 pub mod source;
+pub mod state;
 pub mod zone;

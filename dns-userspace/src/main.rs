@@ -1,1 +1,3 @@
+//! The `hopzero` command.
+
 fn main() {}

@@ -3,7 +3,9 @@
 //! A source first sends everything it has, then [`Change::Synchronised`] once, then what changes.
 //! Nothing downstream may know which source it is.
 
-use std::future::Future;
+pub mod manifests;
+
+use std::{fmt, future::Future};
 
 use k8s_openapi::api::{
     core::v1::{Namespace, Pod, Service},
@@ -47,6 +49,50 @@ pub struct ObjectKey {
     pub namespace: String,
     /// The name within the namespace.
     pub name: String,
+}
+
+impl Object {
+    /// What identifies the object. A namespaced object without a namespace is in none.
+    pub fn key(&self) -> ObjectKey {
+        let (kind, metadata) = match self {
+            Self::Service(service) => (Kind::Service, &service.metadata),
+            Self::EndpointSlice(slice) => (Kind::EndpointSlice, &slice.metadata),
+            Self::Namespace(namespace) => (Kind::Namespace, &namespace.metadata),
+            Self::Pod(pod) => (Kind::Pod, &pod.metadata),
+        };
+        ObjectKey {
+            kind,
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Namespace => "Namespace",
+            Self::Pod => "Pod",
+        })
+    }
+}
+
+/// As in `Service shop/web` and `Namespace shop`.
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            namespace,
+            name,
+        } = self;
+        if namespace.is_empty() {
+            write!(f, "{kind} {name}")
+        } else {
+            write!(f, "{kind} {namespace}/{name}")
+        }
+    }
 }
 
 /// One change of the cluster.

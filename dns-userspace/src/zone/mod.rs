@@ -1,17 +1,42 @@
-//! The one truth about names: which exist, their RRsets and TTLs, and what is answered when there
+//! The one truth about names: which exist, their `RRsets` and TTLs, and what is answered when there
 //! is nothing. Kernel and socket are two views of it.
+//!
+//! Nothing here is stored by name. A name is parsed into what it stands for, the cluster state is
+//! asked for that, and the records are made on demand: [`Zone::node`] makes all types of a name,
+//! [`Zone::lookup`] the one that was asked for, by the same functions. The module is pure: no
+//! I/O and no clock.
+//!
+//! Where `CoreDNS` and the DNS protocol differ, the protocol is followed:
+//!
+//! - Whatever has a name below it exists (RFC 8020), reverse zones and `dns.<zone>` included.
+//! - `_port._proto` names hold SRV records only; `CoreDNS` gives them the service's addresses too.
+//! - An endpoint's name holds addresses only; `CoreDNS` gives it SRV records too.
+//! - An `ExternalName` whose target in our zones does not exist is NXDOMAIN behind its CNAME, and
+//!   NODATA likewise (RFC 6604); `CoreDNS` hides the CNAME.
+//! - The PTR record of an endpoint needs its service, so that the target exists.
+
+mod authority;
+mod lookup;
+mod names;
+mod question;
+mod records;
+mod reverse;
+#[cfg(test)]
+mod tests;
 
 use hickory_proto::{
     op::ResponseCode,
     rr::{Name, RData, Record, RecordType},
 };
 
+pub use authority::Zone;
+
 /// What an owner name holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Node {
     /// The name does not exist (NXDOMAIN), or is in none of our zones.
     Absent,
-    /// The name exists with these RRsets; none at all is an empty non-terminal. Any other type is
+    /// The name exists with these `RRsets`; none at all is an empty non-terminal. Any other type is
     /// NODATA.
     Records(Vec<RrSet>),
     /// The name exists, but only the socket may answer for it.

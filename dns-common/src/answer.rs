@@ -1,0 +1,296 @@
+//! Writes the answer over the query, in place.
+//!
+//! ```text
+//! Ethernet: addresses swapped │ IP: addresses swapped, length, TTL 64 │ UDP: ports swapped, length, checksum
+//! DNS header: ID kept; QR, AA; RD, CD copied; RA if the deployment forwards │ question as asked
+//! answer: c0 0c (a pointer to the question) type IN TTL rdata …  │ other records as stored │ OPT, if there was one
+//! ```
+//!
+//! Everything that can fail is done before the first byte is changed: an answer that does not fit, or a
+//! packet that cannot be grown, leaves the query as it was.
+
+use crate::{
+    checksum::{self, Sum},
+    frame::L3,
+    layout::{
+        CONTROL_RECURSION_AVAILABLE, Control, FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE,
+        FLAG_OTHER_ELSEWHERE, FLAG_SOCKET_ONLY, Scratch, Selection,
+    },
+    limits::{
+        A_MAX, A_RECORD_BYTES, AAAA_MAX, AAAA_RECORD_BYTES, ANSWER_BYTES_MAX, OPT_BYTES,
+        OTHER_BYTES_MAX,
+    },
+    packet::{Packet, opaque},
+    reason::Reason,
+    record::Header,
+};
+
+const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
+/// Flags of byte 2: QR and AA.
+const QR_AA: u8 = 0x84;
+/// Flags of byte 2 that are copied: RD.
+const RD: u8 = 0x01;
+/// Flags of byte 3: RA, and CD, which is copied (RFC 6840 section 5.9).
+const RA: u8 = 0x80;
+const CD: u8 = 0x10;
+/// Hop limit of answers.
+const TTL: u8 = 64;
+/// `c0 0c`, type, class IN: the first six bytes of a record whose owner is the question's name.
+const POINTER_A_IN: u64 = 0x0100_0100_0cc0;
+const POINTER_AAAA_IN: u64 = 0x0100_1c00_0cc0;
+
+/// Chooses the records for the question from the verified record, into [`Scratch::selection`].
+///
+/// # Errors
+/// Why the kernel does not answer this type, or not at this size.
+#[inline(always)]
+pub fn select(scratch: &mut Scratch) -> Result<(), Reason> {
+    let header = Header::of(scratch);
+    let query = &scratch.query;
+    let flags = header.flags();
+    if flags & FLAG_SOCKET_ONLY != 0 {
+        return Err(Reason::SocketOnly);
+    }
+    let mut additionals = 0;
+    let (word, answers, records_len) = match query.qtype {
+        TYPE_A => {
+            if flags & FLAG_A_TOO_LARGE != 0 {
+                return Err(Reason::TooLarge);
+            }
+            let count = header.a_count();
+            (header.a_word(), count as u16, count * A_RECORD_BYTES)
+        }
+        TYPE_AAAA => {
+            if flags & FLAG_AAAA_TOO_LARGE != 0 {
+                return Err(Reason::TooLarge);
+            }
+            let count = header.aaaa_count();
+            (header.aaaa_word(), count as u16, count * AAAA_RECORD_BYTES)
+        }
+        _ => {
+            if flags & FLAG_OTHER_ELSEWHERE != 0 {
+                return Err(Reason::SocketOnly);
+            }
+            let word = header.other_word();
+            let other = record_word(scratch, word);
+            if header.other_len() == 0 || other as u16 != query.qtype {
+                return Err(Reason::NoData);
+            }
+            additionals = (other >> 32) as u16;
+            (word + 1, (other >> 16) as u16, header.other_len())
+        }
+    };
+    if answers == 0 {
+        return Err(Reason::NoData);
+    }
+    let opt = if query.has_opt == 0 { 0 } else { OPT_BYTES };
+    let message_len = query.question_end() + records_len + opt;
+    if message_len > query.answer_bytes_max() {
+        return Err(Reason::TooLarge);
+    }
+    scratch.selection = Selection {
+        word: word as u32,
+        records_len: records_len as u32,
+        message_len: message_len as u32,
+        answers,
+        additionals,
+    };
+    Ok(())
+}
+
+/// Writes the selected answer; the packet has room for it.
+#[inline(never)]
+pub fn write(packet: Packet, control: &Control, scratch: &Scratch) -> Option<()> {
+    let Scratch {
+        query, selection, ..
+    } = scratch;
+    let dns = scratch.frame.dns as usize;
+    let recursion = if control.flags & CONTROL_RECURSION_AVAILABLE == 0 {
+        0
+    } else {
+        RA
+    };
+    packet.write(dns + 2, QR_AA | query.flags2 & RD)?;
+    packet.write(dns + 3, recursion | query.flags3 & CD)?;
+    packet.write(dns + 6, selection.answers.to_be())?;
+    packet.write(dns + 8, 0u16)?;
+    packet.write(
+        dns + 10,
+        (selection.additionals + u16::from(query.has_opt)).to_be(),
+    )?;
+
+    let records = dns + query.question_end();
+    match query.qtype {
+        TYPE_A => write_a(packet, records, scratch)?,
+        TYPE_AAAA => write_aaaa(packet, records, scratch)?,
+        _ => write_other(packet, records, scratch)?,
+    }
+    if query.has_opt != 0 {
+        // Root, type 41, our size; extended RCODE and version 0, DO; no options (RFC 6891 section 6.1.2).
+        let opt = dns + selection.message_len as usize - OPT_BYTES;
+        let size = u64::from((ANSWER_BYTES_MAX as u16).to_be());
+        packet.write(
+            opt,
+            41 << 16 | size << 24 | u64::from(query.dnssec_ok) << 63,
+        )?;
+        packet.write(opt + 8, 0u16)?;
+        packet.write(opt + 10, 0u8)?;
+    }
+    write_headers(packet, scratch)
+}
+
+/// A word of the copied record.
+#[inline(always)]
+fn record_word(scratch: &Scratch, index: usize) -> u64 {
+    scratch.record.get(opaque(index)).copied().unwrap_or(0)
+}
+
+#[inline(always)]
+fn write_a(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
+    let selection = &scratch.selection;
+    let ttl = u64::from(Header::of(scratch).ttl().to_be());
+    let (first, second) = (POINTER_A_IN | ttl << 48, ttl >> 16 | 0x0400_0000);
+    let mut offset = at;
+    for index in 0..A_MAX {
+        if index >= selection.answers as usize {
+            break;
+        }
+        let pair = record_word(scratch, selection.word as usize + index / 2);
+        let address = if index & 1 == 0 {
+            pair << 32
+        } else {
+            pair & !0xffff_ffff
+        };
+        packet.write(offset, first)?;
+        packet.write(offset + 8, second | address)?;
+        offset += A_RECORD_BYTES;
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn write_aaaa(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
+    let selection = &scratch.selection;
+    let ttl = u64::from(Header::of(scratch).ttl().to_be());
+    let (first, second) = (
+        POINTER_AAAA_IN | ttl << 48,
+        (ttl >> 16) as u32 | 0x1000_0000,
+    );
+    let mut offset = at;
+    for index in 0..AAAA_MAX {
+        if index >= selection.answers as usize {
+            break;
+        }
+        packet.write(offset, first)?;
+        packet.write(offset + 8, second)?;
+        packet.write(
+            offset + 12,
+            record_word(scratch, selection.word as usize + 2 * index),
+        )?;
+        packet.write(
+            offset + 20,
+            record_word(scratch, selection.word as usize + 2 * index + 1),
+        )?;
+        offset += AAAA_RECORD_BYTES;
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn write_other(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
+    let selection = &scratch.selection;
+    let bytes = selection.records_len as usize;
+    let whole = bytes / 8;
+    let mut offset = at;
+    for index in 0..OTHER_BYTES_MAX / 8 {
+        if index >= whole {
+            break;
+        }
+        packet.write(
+            offset,
+            record_word(scratch, selection.word as usize + index),
+        )?;
+        offset += 8;
+    }
+    // The last one to seven bytes: 4, 2, 1.
+    let mut rest = record_word(scratch, selection.word as usize + whole);
+    let mut offset = at + whole * 8;
+    if bytes & 4 != 0 {
+        packet.write(offset, rest as u32)?;
+        rest >>= 32;
+        offset += 4;
+    }
+    if bytes & 2 != 0 {
+        packet.write(offset, rest as u16)?;
+        rest >>= 16;
+        offset += 2;
+    }
+    if bytes & 1 != 0 {
+        packet.write(offset, rest as u8)?;
+    }
+    Some(())
+}
+
+/// Turns the headers round.
+#[inline(always)]
+fn write_headers(packet: Packet, scratch: &Scratch) -> Option<()> {
+    let (destination4, destination2) = (packet.read::<u32>(0)?, packet.read::<u16>(4)?);
+    let (source4, source2) = (packet.read::<u32>(6)?, packet.read::<u16>(10)?);
+    packet.write(0, source4)?;
+    packet.write(4, source2)?;
+    packet.write(6, destination4)?;
+    packet.write(10, destination2)?;
+
+    let udp = scratch.frame.dns as usize - 8;
+    let udp_len = scratch.selection.message_len as u16 + 8;
+    let ports = packet.read::<u32>(udp)?;
+    packet.write(udp, ports.rotate_left(16))?;
+    packet.write(udp + 4, udp_len.to_be())?;
+    packet.write(udp + 6, 0u16)?;
+    if scratch.frame.v6 != 0 {
+        write_v6(packet, udp, udp_len)
+    } else {
+        write_v4(packet, udp_len)
+    }
+}
+
+/// IPv4 header. The UDP checksum stays 0, "not computed" (RFC 768): a query that came from a local
+/// socket holds only a partial sum, so the old one cannot be updated.
+#[inline(always)]
+fn write_v4(packet: Packet, udp_len: u16) -> Option<()> {
+    let (source, destination) = (packet.read::<u32>(L3 + 12)?, packet.read::<u32>(L3 + 16)?);
+    packet.write(L3 + 2, (udp_len + 20).to_be())?;
+    packet.write(L3 + 8, TTL)?;
+    packet.write(L3 + 10, 0u16)?;
+    packet.write(L3 + 12, destination)?;
+    packet.write(L3 + 16, source)?;
+    let sum = Sum::default()
+        .add64(packet.read(L3)?)
+        .add64(packet.read(L3 + 8)?)
+        .add32(packet.read(L3 + 16)?);
+    packet.write(L3 + 10, sum.finish())
+}
+
+/// IPv6 header and the full UDP checksum, which IPv6 demands (RFC 8200 section 8.1).
+#[inline(always)]
+fn write_v6(packet: Packet, udp: usize, udp_len: u16) -> Option<()> {
+    let source: [u64; 2] = [packet.read(L3 + 8)?, packet.read(L3 + 16)?];
+    let destination: [u64; 2] = [packet.read(L3 + 24)?, packet.read(L3 + 32)?];
+    packet.write(L3 + 4, udp_len.to_be())?;
+    packet.write(L3 + 7, TTL)?;
+    packet.write(L3 + 8, destination[0])?;
+    packet.write(L3 + 16, destination[1])?;
+    packet.write(L3 + 24, source[0])?;
+    packet.write(L3 + 32, source[1])?;
+    let pseudo_header = Sum::default()
+        .add64(source[0])
+        .add64(source[1])
+        .add64(destination[0])
+        .add64(destination[1])
+        .add32(u32::from(udp_len.to_be()))
+        .add32(17 << 8);
+    let sum = checksum::add_range(pseudo_header, packet, udp, udp + udp_len as usize)?.finish();
+    // A computed 0 is sent as all ones.
+    packet.write(udp + 6, if sum == 0 { 0xffff } else { sum })
+}

@@ -1,0 +1,169 @@
+//! Ethernet, IPv4, IPv6, UDP: is this packet a query to an address that we answer for?
+//!
+//! ```text
+//! Ethernet 14 │ IPv4 20, IHL 5, no fragment │ UDP 8 │ DNS      DNS at 42
+//! Ethernet 14 │ IPv6 40, next header 17     │ UDP 8 │ DNS      DNS at 62
+//! ```
+
+use crate::{
+    layout::{Control, Frame},
+    limits::{ADDRESSES_MAX, MACS_MAX},
+    packet::Packet,
+    reason::Reason,
+};
+
+/// Offset of the network header.
+pub const L3: usize = 14;
+/// Offset of the DNS message behind IPv4.
+pub const DNS_V4: usize = L3 + 20 + 8;
+/// Offset of the DNS message behind IPv6.
+pub const DNS_V6: usize = L3 + 40 + 8;
+
+const DNS_PORT: u16 = 53u16.to_be();
+const ETHERTYPE_IPV4: u16 = 0x0800u16.to_be();
+const ETHERTYPE_IPV6: u16 = 0x86ddu16.to_be();
+const ETHERTYPE_VLAN: u16 = 0x8100u16.to_be();
+const ETHERTYPE_QINQ: u16 = 0x88a8u16.to_be();
+const UDP: u8 = 17;
+
+/// Who vouches that the link-layer destination is this device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkLayer {
+    /// The kernel has already classified the packet as for this host (tc: `PACKET_HOST`).
+    Checked,
+    /// Nobody (XDP): the destination must be in [`Control::macs`].
+    Unchecked,
+}
+
+/// Parses and judges the headers below DNS.
+///
+/// # Errors
+/// Why the packet is not for us.
+#[inline(always)]
+pub fn parse(packet: Packet, control: &Control, link: LinkLayer) -> Result<Frame, Reason> {
+    let ethertype = packet.read::<u16>(12).ok_or(Reason::NotIp)?;
+    let frame = match ethertype {
+        ETHERTYPE_IPV4 => parse_v4(packet, control)?,
+        ETHERTYPE_IPV6 => parse_v6(packet, control)?,
+        ETHERTYPE_VLAN | ETHERTYPE_QINQ => return Err(Reason::Vlan),
+        _ => return Err(Reason::NotIp),
+    };
+    if link == LinkLayer::Unchecked {
+        let destination = packet.read::<u64>(0).ok_or(Reason::NotIp)? & 0x0000_ffff_ffff_ffff;
+        if !among(&control.macs, control.macs_count, destination) {
+            return Err(Reason::DestinationMac);
+        }
+    }
+    Ok(frame)
+}
+
+/// The DNS message of a UDP header at `udp` whose packet has `rest` bytes from there on.
+#[inline(always)]
+fn parse_udp(packet: Packet, udp: usize, rest: usize) -> Result<u32, Reason> {
+    let length = u16::from_be(packet.read::<u16>(udp + 4).ok_or(Reason::Length)?) as usize;
+    if length != rest || length < 8 || udp + length > packet.len() {
+        return Err(Reason::Length);
+    }
+    let source = packet.read::<u16>(udp).ok_or(Reason::Length)?;
+    if source == 0 || source == DNS_PORT {
+        return Err(Reason::SourcePort);
+    }
+    Ok(length as u32 - 8)
+}
+
+#[inline(always)]
+fn parse_v4(packet: Packet, control: &Control) -> Result<Frame, Reason> {
+    // The protocol and the port first: most packets are not for us, and leave here.
+    let protocol = packet.read::<u8>(L3 + 9).ok_or(Reason::NotUdp)?;
+    if protocol != UDP {
+        return Err(Reason::NotUdp);
+    }
+    let version_ihl = packet.read::<u8>(L3).ok_or(Reason::NotUdp)?;
+    if version_ihl != 0x45 {
+        return Err(Reason::IpOptions);
+    }
+    // More-fragments, or an offset; don't-fragment and the reserved bit may be anything.
+    let fragment = packet.read::<u16>(L3 + 6).ok_or(Reason::NotUdp)?;
+    if fragment & 0x3fffu16.to_be() != 0 {
+        return Err(Reason::Fragment);
+    }
+    let udp = L3 + 20;
+    if packet.read::<u16>(udp + 2) != Some(DNS_PORT) {
+        return Err(Reason::NotDns);
+    }
+    let destination = packet.read::<u32>(L3 + 16).ok_or(Reason::NotUdp)?;
+    if !among(&control.v4, control.v4_count, destination) {
+        return Err(Reason::Destination);
+    }
+    let source = packet.read::<u32>(L3 + 12).ok_or(Reason::NotUdp)?;
+    // First octet, in network order the lowest byte: "this network", loopback, multicast and above.
+    let octet = source as u8;
+    if octet == 0 || octet == 127 || octet >= 224 || among(&control.v4, control.v4_count, source) {
+        return Err(Reason::Source);
+    }
+    let total = u16::from_be(packet.read::<u16>(L3 + 2).ok_or(Reason::NotUdp)?) as usize;
+    if total < 28 {
+        return Err(Reason::Length);
+    }
+    let message_len = parse_udp(packet, udp, total - 20)?;
+    Ok(Frame {
+        dns: DNS_V4 as u32,
+        message_len,
+        v6: 0,
+        reserved: 0,
+    })
+}
+
+#[inline(always)]
+fn parse_v6(packet: Packet, control: &Control) -> Result<Frame, Reason> {
+    let next_header = packet.read::<u8>(L3 + 6).ok_or(Reason::NotUdp)?;
+    if next_header != UDP {
+        return Err(Reason::NotUdp);
+    }
+    if packet.read::<u8>(L3).ok_or(Reason::NotUdp)? >> 4 != 6 {
+        return Err(Reason::IpOptions);
+    }
+    let udp = L3 + 40;
+    if packet.read::<u16>(udp + 2) != Some(DNS_PORT) {
+        return Err(Reason::NotDns);
+    }
+    let destination = read_v6(packet, L3 + 24).ok_or(Reason::NotUdp)?;
+    if !among(&control.v6, control.v6_count, destination) {
+        return Err(Reason::Destination);
+    }
+    let source = read_v6(packet, L3 + 8).ok_or(Reason::NotUdp)?;
+    // Multicast; unspecified (::) and loopback (::1) share fifteen zero bytes.
+    let multicast = source[0] as u8 == 0xff;
+    let unspecified = source[0] == 0 && source[1] & !(1 << 56) == 0;
+    if multicast || unspecified || among(&control.v6, control.v6_count, source) {
+        return Err(Reason::Source);
+    }
+    let payload = u16::from_be(packet.read::<u16>(L3 + 4).ok_or(Reason::NotUdp)?) as usize;
+    let message_len = parse_udp(packet, udp, payload)?;
+    Ok(Frame {
+        dns: DNS_V6 as u32,
+        message_len,
+        v6: 1,
+        reserved: 0,
+    })
+}
+
+#[inline(always)]
+fn read_v6(packet: Packet, offset: usize) -> Option<[u64; 2]> {
+    Some([packet.read(offset)?, packet.read(offset + 8)?])
+}
+
+/// Whether one of the first `count` elements is `value`.
+#[inline(always)]
+fn among<T: PartialEq + Copy, const N: usize>(list: &[T; N], count: u32, value: T) -> bool {
+    const { assert!(N == ADDRESSES_MAX || N == MACS_MAX) };
+    for (index, element) in list.iter().enumerate() {
+        if index as u32 >= count {
+            break;
+        }
+        if *element == value {
+            return true;
+        }
+    }
+    false
+}

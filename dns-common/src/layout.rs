@@ -1,0 +1,370 @@
+//! The types in the maps. All of them are read by the programs and written by the daemon through
+//! shared memory (`BPF_F_MMAPABLE` arrays): no record is ever copied by a system call.
+//!
+//! # From a name to its record
+//!
+//! ```text
+//! hash(name) ─┬─ high 32 bits → bucket          INDEX: array of 64-byte buckets, 8 entries each
+//!             └─ low 29 bits  → tag                │
+//!                                                  ▼
+//!   entry  63        35 34  29 28         1   0    CELLS: array of 64-byte cells
+//!         ├─ tag (29) ─┼cells┼─ cell (28) ─┼ovf┤─────▶ a record is a run of cells
+//! ```
+//!
+//! A record holds *everything* that is known of an owner name, so that each question needs one
+//! lookup, and a type that the record lacks is NODATA:
+//!
+//! ```text
+//!  0      4      8  9 10 11 12 13  14   16
+//! ├check──┼─ttl──┼nl┼zo┼fl┼ a┼4a┼──┼other┤ name, folded, zero-padded to 8 │ A: 4 bytes each,
+//!                                           padded to 8 │ AAAA: 16 bytes each │ other records
+//! ```
+//!
+//! Addresses are stored bare; their records are written by the program. Records of one other type
+//! (PTR, SRV, TXT, CNAME) are stored as they go on the wire behind an [`Other`] header: everything after
+//! the question is the same bytes for every query of that name, compression pointers included,
+//! because the owner name has one length.
+//!
+//! # Why not a BPF hash map
+//!
+//! * **One lookup, any size.** A hash map has one value size. For 1,232-byte answers that is 1.4 KB a
+//!   name; for 450,000 names 630 MB, where these records take 64 to 192 bytes each (a cluster IP
+//!   64, its PTR 128, a dual-stack endpoint 128, an `ip6.arpa` PTR 192).
+//! * **Overhead.** A hash element costs 48 bytes beside key and value, and its bucket 8 to 16 more; an
+//!   entry here is 8 bytes at a load of about two thirds, and there are two generations: 24 bytes a name.
+//! * **A miss means something.** Replacing a key in a kernel hash adds the new element and then
+//!   removes the old one: a reader can straddle that and miss a key that is always present (measured: 3 in
+//!   244 million), or read the value of another key (542). Here an entry never moves while its
+//!   name exists and is replaced by one 64-bit store: a reader that scans a bucket sees the
+//!   old entry or the new one, never neither.
+//! * **Cost.** Array lookups are inlined (0–1 ns); a hash lookup of an 8-byte key is 5 ns, of a 64-byte
+//!   key 19 ns and of a 256-byte key 97 ns.
+//! * **Updates** are stores to memory instead of a 640 ns system call a record.
+//!
+//! Rejected as well: arrays by size class (each class is a separate capacity to run out of, and each
+//! is a separate copy of the program's read loop), 32-byte cells (16 bytes less a name, but twice the
+//! lookups a record, and most records would straddle two cache lines).
+//!
+//! # What protects a reader
+//!
+//! A record is never changed in place: a new version goes to free cells, then the entry is
+//! swapped, then the old cells are freed. Freed cells are reused, so a reader that is late may
+//! see another record, or a mixture: it copies the cells first, and verifies [`Cell::check`] and
+//! the full name on the copy. What does not verify passes to the socket.
+
+use crate::limits::{
+    ADDRESSES_MAX, BUCKET_ENTRIES, CELL_BYTES, CELL_WORDS, MACS_MAX, NAME_WORDS_MAX,
+    RECORD_CELLS_MAX,
+};
+
+/// Version of everything in this module. Pinned maps with another version are not touched.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// A bucket of the index: eight entries, one cache line. An empty entry is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Bucket {
+    /// See [`Entry`].
+    pub entries: [u64; BUCKET_ENTRIES],
+}
+
+/// A cell of record memory. The first cell of a record has these fields; the cells after it continue
+/// `data` over their whole 64 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Cell {
+    /// [`crate::record::check`] over all cells of the record, this field taken as zero.
+    pub check: u32,
+    /// TTL of the A and AAAA records, seconds.
+    pub ttl: u32,
+    /// Length of the owner name in wire form, bytes.
+    pub name_len: u8,
+    /// Index of the zone that the name belongs to.
+    pub zone: u8,
+    /// [`FLAG_SOCKET_ONLY`] and others.
+    pub flags: u8,
+    /// Number of A addresses.
+    pub a_count: u8,
+    /// Number of AAAA addresses.
+    pub aaaa_count: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Bytes of the records of another type; 0 if there are none, and no [`Other`] header.
+    pub other_len: u16,
+    /// Name, addresses, other records.
+    pub data: [u8; CELL_BYTES - 16],
+}
+
+/// The record may not be answered by the kernel.
+pub const FLAG_SOCKET_ONLY: u8 = 1;
+/// The name has more A addresses than fit any answer: they are not stored.
+pub const FLAG_A_TOO_LARGE: u8 = 2;
+/// The name has more AAAA addresses than fit any answer: they are not stored.
+pub const FLAG_AAAA_TOO_LARGE: u8 = 4;
+/// The name has records of other types that are not stored.
+pub const FLAG_OTHER_ELSEWHERE: u8 = 8;
+
+/// The eight bytes before the pre-encoded records of another type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Other {
+    /// Their type, host order.
+    pub rtype: u16,
+    /// Records for the answer section, host order.
+    pub answers: u16,
+    /// Records for the additional section, which follow, host order.
+    pub additionals: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+/// An index entry; see the module docs for its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Entry(pub u64);
+
+impl Entry {
+    /// Bit 0, in the last entry of a bucket only: names of this bucket may stand in the next one.
+    /// Set before the first of them is written, and never cleared within a generation.
+    pub const OVERFLOW: u64 = 1;
+    /// Largest number of a cell.
+    pub const CELL_MAX: u32 = (1 << 28) - 1;
+    const TAG_SHIFT: u32 = 35;
+    const CELLS_SHIFT: u32 = 29;
+
+    /// An entry for the record of `cells` cells from `cell` on.
+    #[inline(always)]
+    pub const fn new(hash: u64, cell: u32, cells: u32) -> Self {
+        Entry(hash << Self::TAG_SHIFT | (cells as u64) << Self::CELLS_SHIFT | (cell as u64) << 1)
+    }
+
+    /// Whether the name with this hash may be behind this entry.
+    #[inline(always)]
+    pub const fn has_tag_of(self, hash: u64) -> bool {
+        // An empty entry has no cells; a tag of 0 is as good as any other.
+        (self.0 ^ hash << Self::TAG_SHIFT) >> Self::TAG_SHIFT == 0 && self.cells() != 0
+    }
+
+    /// First cell of the record.
+    #[inline(always)]
+    pub const fn cell(self) -> u32 {
+        (self.0 >> 1) as u32 & Self::CELL_MAX
+    }
+
+    /// Number of cells of the record; 0 means that the entry is empty.
+    #[inline(always)]
+    pub const fn cells(self) -> u32 {
+        (self.0 >> Self::CELLS_SHIFT) as u32 & 63
+    }
+}
+
+/// The bucket of a hash among `buckets`: multiply and shift, so that any number will do.
+#[inline(always)]
+pub const fn bucket_of(hash: u64, buckets: u32) -> u32 {
+    (((hash >> 32) * buckets as u64) >> 32) as u32
+}
+
+/// [`Control::flags`]: the table is complete, and packets may be answered.
+pub const CONTROL_ANSWERING: u32 = 1;
+/// [`Control::flags`]: the deployment forwards, so answers carry RA.
+pub const CONTROL_RECURSION_AVAILABLE: u32 = 2;
+
+/// What the daemon tells the programs: the only element of the map CONTROL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Control {
+    /// [`LAYOUT_VERSION`]
+    pub layout_version: u32,
+    /// [`CONTROL_ANSWERING`] and others; zero passes every packet.
+    pub flags: u32,
+    /// First bucket of the generation in use.
+    pub index_base: u32,
+    /// Buckets of a generation.
+    pub buckets: u32,
+    /// Seed of the name hash, random at start.
+    pub seed: u64,
+    /// Used elements of `v4`.
+    pub v4_count: u32,
+    /// Used elements of `v6`.
+    pub v6_count: u32,
+    /// Used elements of `macs`.
+    pub macs_count: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// IPv4 addresses that we answer for, network order.
+    pub v4: [u32; ADDRESSES_MAX],
+    /// IPv6 addresses that we answer for, network order.
+    pub v6: [[u64; 2]; ADDRESSES_MAX],
+    /// MAC addresses of the devices with XDP: six bytes, then two of zero.
+    pub macs: [u64; MACS_MAX],
+}
+
+/// Working memory of a program run: one element of a per-CPU map. Steps hand each other their
+/// results here, in plain integers: what is read back from a map is unknown to the verifier, so that it
+/// looks at each step once, and not once for every way through the steps before.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Scratch {
+    /// The question name, folded and zero-padded.
+    pub name: [u64; NAME_WORDS_MAX],
+    /// The copy of the record.
+    pub record: [u64; RECORD_CELLS_MAX * CELL_WORDS],
+    /// Where the message is.
+    pub frame: Frame,
+    /// What is asked.
+    pub query: Query,
+    /// What is answered.
+    pub selection: Selection,
+}
+
+impl Scratch {
+    /// All zero.
+    pub const fn new() -> Self {
+        Scratch {
+            name: [0; NAME_WORDS_MAX],
+            record: [0; RECORD_CELLS_MAX * CELL_WORDS],
+            frame: Frame {
+                dns: 0,
+                message_len: 0,
+                v6: 0,
+                reserved: 0,
+            },
+            query: Query {
+                hash: 0,
+                name_len: 0,
+                name_words: 0,
+                qtype: 0,
+                edns_size: 0,
+                has_opt: 0,
+                dnssec_ok: 0,
+                flags2: 0,
+                flags3: 0,
+            },
+            selection: Selection {
+                word: 0,
+                records_len: 0,
+                message_len: 0,
+                answers: 0,
+                additionals: 0,
+            },
+        }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A UDP packet to port 53 of an address of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Frame {
+    /// Offset of the DNS message in the packet, bytes.
+    pub dns: u32,
+    /// Length of the DNS message, bytes.
+    pub message_len: u32,
+    /// 1 for IPv6, 0 for IPv4.
+    pub v6: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// A query that may be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Query {
+    /// Hash of the folded question name.
+    pub hash: u64,
+    /// Length of the question name in wire form, bytes: 1 to 255.
+    pub name_len: u32,
+    /// The same in words of [`Scratch::name`].
+    pub name_words: u32,
+    /// The type asked for.
+    pub qtype: u16,
+    /// Size that the client takes, as its OPT says; meaningless without one.
+    pub edns_size: u16,
+    /// 1 if there is an OPT record.
+    pub has_opt: u8,
+    /// 1 if its DO bit is set (RFC 3225).
+    pub dnssec_ok: u8,
+    /// Byte 2 of the header: opcode is QUERY, QR and TC are zero.
+    pub flags2: u8,
+    /// Byte 3 of the header.
+    pub flags3: u8,
+}
+
+/// The records that are put behind the question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Selection {
+    /// First word of their data in the record.
+    pub word: u32,
+    /// Their bytes in the message.
+    pub records_len: u32,
+    /// Bytes of the whole answer.
+    pub message_len: u32,
+    /// Records in the answer section.
+    pub answers: u16,
+    /// Records in the additional section, without OPT.
+    pub additionals: u16,
+}
+
+const _: () = {
+    use core::mem::{offset_of, size_of};
+    assert!(size_of::<Bucket>() == 64);
+    assert!(size_of::<Cell>() == CELL_BYTES);
+    assert!(offset_of!(Cell, ttl) == 4);
+    assert!(offset_of!(Cell, name_len) == 8);
+    assert!(offset_of!(Cell, aaaa_count) == 12);
+    assert!(offset_of!(Cell, other_len) == 14);
+    assert!(offset_of!(Cell, data) == 16);
+    assert!(size_of::<Other>() == 8);
+    assert!(size_of::<Entry>() == 8);
+    assert!(offset_of!(Control, seed) == 16);
+    assert!(offset_of!(Control, v4) == 40);
+    assert!(offset_of!(Control, v6) == 40 + 4 * ADDRESSES_MAX);
+    assert!(size_of::<Control>() == 40 + 20 * ADDRESSES_MAX + 8 * MACS_MAX);
+    assert!(size_of::<Frame>() == 16 && size_of::<Query>() == 24 && size_of::<Selection>() == 16);
+    assert!(
+        size_of::<Scratch>() <= 32 * 1024,
+        "the kernel's limit for a per-CPU element"
+    );
+};
+
+#[cfg(feature = "user")]
+// SAFETY: repr(C), every bit pattern is valid, no padding (asserted above: sizes are the sums of the fields).
+unsafe impl bytemuck::Zeroable for Cell {}
+#[cfg(feature = "user")]
+// SAFETY: as above.
+unsafe impl bytemuck::Pod for Cell {}
+#[cfg(feature = "user")]
+// SAFETY: as above.
+unsafe impl bytemuck::Zeroable for Control {}
+#[cfg(feature = "user")]
+// SAFETY: as above.
+unsafe impl bytemuck::Pod for Control {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entry_keeps_its_parts() {
+        let entry = Entry::new(0xdead_beef_cafe_f00d, Entry::CELL_MAX, 39);
+        assert!(entry.has_tag_of(0xdead_beef_cafe_f00d));
+        assert!(!entry.has_tag_of(0xdead_beef_cafe_f00e));
+        assert_eq!((entry.cell(), entry.cells()), (Entry::CELL_MAX, 39));
+        assert!(!Entry(0).has_tag_of(0));
+        assert!(!Entry(Entry::OVERFLOW).has_tag_of(0));
+    }
+
+    #[test]
+    fn buckets_are_in_range_and_spread() {
+        for buckets in [1, 3, 1000] {
+            assert_eq!(bucket_of(0, buckets), 0);
+            assert_eq!(bucket_of(u64::MAX, buckets), buckets - 1);
+        }
+    }
+}

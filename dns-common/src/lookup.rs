@@ -1,0 +1,119 @@
+//! From a name to a verified copy of its record.
+//!
+//! The argument that a hit is never another name's record, and never a mixture: everything that is
+//! used comes from the copy in [`Scratch::record`], the copy's check was made over all of its cells by the
+//! writer of one record, and the whole name was compared. The argument needs no memory order between
+//! the loads, so it holds on x86-64 and arm64 alike.
+
+use core::sync::atomic::AtomicU64;
+
+use crate::{
+    layout::{Control, Entry, Scratch, bucket_of},
+    limits::{BUCKET_ENTRIES, CELL_WORDS, NAME_WORDS_MAX, PROBE_BUCKETS_MAX, RECORD_CELLS_MAX},
+    reason::Reason,
+    record,
+};
+
+/// The maps of the programs, or memory of the host in tests.
+///
+/// Words are atomics because the daemon stores to them while they are read: each load sees one whole
+/// 64-bit value that was stored. In the kernel a relaxed load is a plain one.
+pub trait Table {
+    /// A bucket of the index.
+    fn bucket(&self, index: u32) -> Option<&[AtomicU64; BUCKET_ENTRIES]>;
+    /// A cell of record memory.
+    fn cell(&self, index: u32) -> Option<&[AtomicU64; CELL_WORDS]>;
+}
+
+/// One whole word, as it was stored.
+#[inline(always)]
+fn load(word: &AtomicU64) -> u64 {
+    // LLVM 22 selects no instruction for a relaxed atomic load below BPF v4. A volatile load of
+    // an aligned word is one `ldxdw`, which is what an atomic one would be.
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: a reference to an atomic is a valid, aligned pointer.
+    unsafe {
+        word.as_ptr().read_volatile()
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    word.load(core::sync::atomic::Ordering::Relaxed)
+}
+
+/// Copies the record of the name in `scratch` into `scratch.record` and verifies it.
+///
+/// # Errors
+/// Why there is no record that the kernel can use.
+#[inline(always)]
+pub fn find<T: Table>(table: &T, control: &Control, scratch: &mut Scratch) -> Result<(), Reason> {
+    let entry = find_entry(table, control, scratch.query.hash)?;
+    copy(table, entry, scratch)?;
+    let words = scratch.query.name_words as usize;
+    let mut difference = 0;
+    for index in 0..NAME_WORDS_MAX {
+        if index >= words {
+            break;
+        }
+        difference |= scratch.name[index] ^ scratch.record[2 + index];
+    }
+    if difference == 0 {
+        Ok(())
+    } else {
+        Err(Reason::Collision)
+    }
+}
+
+#[inline(always)]
+fn find_entry<T: Table>(table: &T, control: &Control, hash: u64) -> Result<Entry, Reason> {
+    let mut bucket = bucket_of(hash, control.buckets);
+    for _ in 0..PROBE_BUCKETS_MAX {
+        let entries = table
+            .bucket(control.index_base + bucket)
+            .ok_or(Reason::Internal)?;
+        let mut last = 0;
+        for entry in entries {
+            last = load(entry);
+            if Entry(last).has_tag_of(hash) {
+                return Ok(Entry(last));
+            }
+        }
+        if last & Entry::OVERFLOW == 0 {
+            return Err(Reason::UnknownName);
+        }
+        bucket += 1;
+        if bucket >= control.buckets {
+            bucket = 0;
+        }
+    }
+    Err(Reason::UnknownName)
+}
+
+/// Copies the record's cells, and checks the copy.
+///
+/// A function of its own for the verifier's sake: on return it forgets the loop, whose 39 ways out
+/// would each be followed to the end of the program otherwise.
+#[inline(never)]
+fn copy<T: Table>(table: &T, entry: Entry, scratch: &mut Scratch) -> Result<(), Reason> {
+    let (first, cells) = (entry.cell(), entry.cells());
+    let mut state = record::CHECK_START;
+    let mut stored = 0;
+    for index in 0..RECORD_CELLS_MAX {
+        if index as u32 >= cells {
+            break;
+        }
+        let cell = table.cell(first + index as u32).ok_or(Reason::Internal)?;
+        let mut words = [0; CELL_WORDS];
+        for lane in 0..CELL_WORDS {
+            words[lane] = load(&cell[lane]);
+            scratch.record[index * CELL_WORDS + lane] = words[lane];
+        }
+        if index == 0 {
+            stored = words[0] as u32;
+            words[0] &= !0xffff_ffff;
+        }
+        state = record::check_cell(state, &words);
+    }
+    if record::check_finish(state) != stored {
+        return Err(Reason::Inconsistent);
+    }
+    Ok(())
+}

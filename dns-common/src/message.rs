@@ -1,0 +1,156 @@
+//! The DNS message: header, question and OPT (RFC 1035 section 4, RFC 6891 section 6.1).
+//!
+//! ```text
+//!  0     2     4       6       8       10      12
+//! ├ ID ──┼flags┼QDCOUNT┼ANCOUNT┼NSCOUNT┼ARCOUNT┤ name │ type │ class │ [OPT: 0 │ 41 │ size │ 0 version flags │ rdlength │ options]
+//!
+//! flags, byte 2: QR 80 │ opcode 78 │ AA 04 │ TC 02 │ RD 01
+//! flags, byte 3: RA 80 │ Z 40 │ AD 20 │ CD 10 │ RCODE 0f
+//! ```
+
+use crate::{
+    layout::{Control, Query, Scratch},
+    limits::{
+        ANSWER_BYTES_MAX, ANSWER_BYTES_PLAIN, EDNS_OPTIONS_MAX, HEADER_BYTES, NAME_BYTES_MAX,
+        OPT_BYTES, QUESTION_TAIL_BYTES,
+    },
+    name,
+    packet::Packet,
+    reason::Reason,
+};
+
+impl Query {
+    /// Bytes up to the end of the question.
+    #[inline(always)]
+    pub fn question_end(&self) -> usize {
+        HEADER_BYTES + self.name_len as usize + QUESTION_TAIL_BYTES
+    }
+
+    /// Largest answer, bytes.
+    #[inline(always)]
+    pub fn answer_bytes_max(&self) -> usize {
+        if self.has_opt == 0 {
+            return ANSWER_BYTES_PLAIN;
+        }
+        (self.edns_size as usize).clamp(ANSWER_BYTES_PLAIN, ANSWER_BYTES_MAX)
+    }
+}
+
+const TYPE_OPT: u16 = 41;
+const CLASS_IN: u16 = 1;
+/// Bytes 4 to 11 with QDCOUNT 1 and the other counts zero.
+const COUNTS_PLAIN: u64 = 0x0100;
+/// The same with ARCOUNT 1.
+const COUNTS_EDNS: u64 = 0x0100 | 1 << 56;
+/// RFC 7873 section 4.
+const OPTION_COOKIE: u16 = 10;
+
+/// Parses and judges the message of [`Scratch::frame`] into [`Scratch::query`].
+///
+/// # Errors
+/// Why the message is not one that the kernel answers.
+#[inline(never)]
+pub fn parse(packet: Packet, control: &Control, scratch: &mut Scratch) -> Result<(), Reason> {
+    let dns = scratch.frame.dns as usize;
+    let end = dns + scratch.frame.message_len as usize;
+    if dns + HEADER_BYTES > end {
+        return Err(Reason::Length);
+    }
+    let flags2 = packet.read::<u8>(dns + 2).ok_or(Reason::Length)?;
+    let flags3 = packet.read::<u8>(dns + 3).ok_or(Reason::Length)?;
+    if flags2 & 0x80 != 0 {
+        return Err(Reason::Response);
+    }
+    if flags2 & 0x78 != 0 {
+        return Err(Reason::Opcode);
+    }
+    if flags2 & 0x02 != 0 {
+        return Err(Reason::TruncatedQuery);
+    }
+    let counts = packet.read::<u64>(dns + 4).ok_or(Reason::Length)?;
+    if counts != COUNTS_PLAIN && counts != COUNTS_EDNS {
+        return Err(Reason::Counts);
+    }
+    name::read(packet, dns, end, control.seed, scratch)?;
+    let query = &mut scratch.query;
+    let name_len = query.name_len as usize;
+    if name_len > NAME_BYTES_MAX {
+        return Err(Reason::Name);
+    }
+    let tail = dns + HEADER_BYTES + name_len;
+    let after = tail + QUESTION_TAIL_BYTES;
+    if after > end {
+        return Err(Reason::Name);
+    }
+    query.flags2 = flags2;
+    query.flags3 = flags3;
+    query.qtype = u16::from_be(packet.read::<u16>(tail).ok_or(Reason::Name)?);
+    let class = u16::from_be(packet.read::<u16>(tail + 2).ok_or(Reason::Name)?);
+    if class != CLASS_IN {
+        return Err(Reason::Class);
+    }
+    if counts == COUNTS_EDNS {
+        query.has_opt = 1;
+        return parse_opt(packet, after, end, query);
+    }
+    query.has_opt = 0;
+    if after == end {
+        Ok(())
+    } else {
+        Err(Reason::Trailing)
+    }
+}
+
+#[inline(always)]
+fn parse_opt(packet: Packet, opt: usize, end: usize, query: &mut Query) -> Result<(), Reason> {
+    if opt + OPT_BYTES > end {
+        return Err(Reason::Edns);
+    }
+    let owner = packet.read::<u8>(opt).ok_or(Reason::Edns)?;
+    let rtype = u16::from_be(packet.read::<u16>(opt + 1).ok_or(Reason::Edns)?);
+    query.edns_size = u16::from_be(packet.read::<u16>(opt + 3).ok_or(Reason::Edns)?);
+    let version = packet.read::<u8>(opt + 6).ok_or(Reason::Edns)?;
+    query.dnssec_ok = packet.read::<u8>(opt + 7).ok_or(Reason::Edns)? >> 7;
+    let rdlength = u16::from_be(packet.read::<u16>(opt + 9).ok_or(Reason::Edns)?) as usize;
+    if owner != 0 || rtype != TYPE_OPT || version != 0 {
+        return Err(Reason::Edns);
+    }
+    let options = opt + OPT_BYTES;
+    if options + rdlength != end {
+        return Err(Reason::Trailing);
+    }
+    if rdlength == 0 {
+        Ok(())
+    } else {
+        check_options(packet, options, end)
+    }
+}
+
+/// Options are ignored, but must be well-formed: the socket says FORMERR to a cut option, and to a
+/// cookie of a wrong length (RFC 7873 section 5.2.2).
+#[inline(always)]
+fn check_options(packet: Packet, options: usize, end: usize) -> Result<(), Reason> {
+    let mut option = options;
+    for _ in 0..EDNS_OPTIONS_MAX {
+        if option == end {
+            return Ok(());
+        }
+        if option + 4 > end {
+            return Err(Reason::Edns);
+        }
+        let code = u16::from_be(packet.read::<u16>(option).ok_or(Reason::Edns)?);
+        let length = u16::from_be(packet.read::<u16>(option + 2).ok_or(Reason::Edns)?) as usize;
+        if code == OPTION_COOKIE && length != 8 && !(16..=40).contains(&length) {
+            return Err(Reason::Edns);
+        }
+        option += 4 + length;
+        if option > end {
+            return Err(Reason::Edns);
+        }
+    }
+    if option == end {
+        Ok(())
+    } else {
+        Err(Reason::Edns)
+    }
+}

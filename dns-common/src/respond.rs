@@ -1,0 +1,75 @@
+//! The whole program: a pure function over a packet and a table.
+
+use crate::{
+    answer,
+    frame::{self, LinkLayer},
+    layout::{CONTROL_ANSWERING, Control, Scratch},
+    lookup::{self, Table},
+    message,
+    packet::Packet,
+    reason::Reason,
+};
+
+/// The packet could not be resized, and is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// A packet that can be resized, and the maps.
+pub trait Environment: Table {
+    /// The packet as it is now. Pointers of an earlier call are void after [`Self::resize`].
+    fn packet(&self) -> Packet;
+    /// Makes the packet `bytes` long, cutting or growing its end.
+    ///
+    /// # Errors
+    /// There is no room, and the packet is unchanged.
+    fn resize(&mut self, bytes: usize) -> Result<(), NoRoom>;
+    /// Whether the link-layer destination has been judged.
+    fn link_layer(&self) -> LinkLayer;
+}
+
+/// Answers the packet in place, or leaves every byte of it as it is and says why.
+#[inline(always)]
+pub fn respond<E: Environment>(
+    environment: &mut E,
+    control: &Control,
+    scratch: &mut Scratch,
+) -> Reason {
+    match try_respond(environment, control, scratch) {
+        Ok(()) => Reason::Answered,
+        Err(reason) => reason,
+    }
+}
+
+#[inline(always)]
+fn try_respond<E: Environment>(
+    environment: &mut E,
+    control: &Control,
+    scratch: &mut Scratch,
+) -> Result<(), Reason> {
+    if control.flags & CONTROL_ANSWERING == 0 {
+        return Err(Reason::NotAnswering);
+    }
+    let packet = environment.packet();
+    scratch.frame = frame::parse(packet, control, environment.link_layer())?;
+    message::parse(packet, control, scratch)?;
+    lookup::find(environment, control, scratch)?;
+    answer::select(scratch)?;
+
+    // Grow first and cut last: in between the packet is as long as the longer of the two, and a
+    // failure leaves the query whole.
+    let before = packet.len();
+    let after = (scratch.frame.dns + scratch.selection.message_len) as usize;
+    if after > before {
+        environment.resize(after).map_err(|NoRoom| Reason::NoRoom)?;
+    }
+    let packet = environment.packet();
+    if packet.len() < after {
+        return Err(Reason::Internal);
+    }
+    answer::write(packet, control, scratch).ok_or(Reason::Internal)?;
+    if after < before {
+        // Should it fail, the rest is padding behind the datagram.
+        let _ = environment.resize(after);
+    }
+    Ok(())
+}

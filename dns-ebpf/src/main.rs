@@ -1,0 +1,59 @@
+//! The eBPF programs: two thin entry points over `hopzero-common`, and the maps.
+//!
+//! The programs read what the daemon wrote and decide nothing. Every way out but an answer is
+//! "pass": `XDP_PASS` and `TC_ACT_UNSPEC`, which lets the programs behind ours run as if ours were not
+//! there. No program drops or aborts.
+#![no_std]
+#![no_main]
+
+mod environment;
+mod maps;
+
+use aya_ebpf::{
+    bindings::{TC_ACT_UNSPEC, xdp_action::{XDP_PASS, XDP_TX}},
+    helpers::bpf_redirect,
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use hopzero_common::{reason::Reason, respond::{Environment, respond}};
+
+use environment::{Tc, Xdp};
+
+/// Network cards, and any device in generic mode: the answer leaves where the query came in.
+#[xdp]
+pub fn hopzero_xdp(ctx: XdpContext) -> u32 {
+    match run(&mut Xdp(&ctx)) {
+        Some(Reason::Answered) => XDP_TX,
+        _ => XDP_PASS,
+    }
+}
+
+/// tc(x) ingress on the host's side of a pod's veth.
+#[classifier]
+pub fn hopzero_tc(ctx: TcContext) -> i32 {
+    let Some(mut environment) = Tc::new(&ctx) else { return TC_ACT_UNSPEC };
+    match run(&mut environment) {
+        // SAFETY: a helper call without pointers; it only notes the device for after the return.
+        Some(Reason::Answered) => unsafe { bpf_redirect(environment.ifindex(), 0) as i32 },
+        _ => TC_ACT_UNSPEC,
+    }
+}
+
+#[inline(always)]
+fn run<E: Environment>(environment: &mut E) -> Option<Reason> {
+    let control = maps::control()?;
+    let scratch = maps::scratch()?;
+    let reason = respond(environment, control, scratch);
+    maps::count(reason);
+    Some(reason)
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,69 @@
+//! The maps. INDEX and CELLS get their sizes when they are loaded; the daemon writes them, and
+//! CONTROL, through shared memory.
+
+use core::sync::atomic::AtomicU64;
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    btf_maps::{Array, PerCpuArray},
+    macros::btf_map,
+};
+use hopzero_common::{
+    layout::{Bucket, Cell, Control, Scratch},
+    limits::{BUCKET_ENTRIES, CELL_WORDS},
+    reason::Reason,
+};
+
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+
+/// Buckets: from the hash of a name to its record.
+#[btf_map]
+static INDEX: Array<Bucket, 1, MMAPABLE> = Array::new();
+
+/// Record memory.
+#[btf_map]
+static CELLS: Array<Cell, 1, MMAPABLE> = Array::new();
+
+/// What the daemon tells the programs.
+#[btf_map]
+static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
+
+/// Packets by [`Reason`].
+#[btf_map]
+static COUNTERS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
+
+/// Working memory; too large for the stack.
+#[btf_map]
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+#[inline(always)]
+pub fn control() -> Option<&'static Control> {
+    CONTROL.get(0)
+}
+
+#[inline(always)]
+pub fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: an element of this CPU; a program runs with migration and softirqs off, and is not
+    // entered again on the same CPU while it runs, so this is the only reference.
+    SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+}
+
+#[inline(always)]
+pub fn count(reason: Reason) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
+        // SAFETY: an element of this CPU, as in `scratch`.
+        unsafe { *counter += 1 };
+    }
+}
+
+#[inline(always)]
+pub fn bucket(index: u32) -> Option<&'static [AtomicU64; BUCKET_ENTRIES]> {
+    // SAFETY: map memory outlives the program; a bucket is eight aligned words, which the daemon stores whole.
+    INDEX.get_ptr(index).map(|bucket| unsafe { &*bucket.cast() })
+}
+
+#[inline(always)]
+pub fn cell(index: u32) -> Option<&'static [AtomicU64; CELL_WORDS]> {
+    // SAFETY: as in `bucket`; a cell is eight aligned words.
+    CELLS.get_ptr(index).map(|cell| unsafe { &*cell.cast() })
+}

@@ -1,0 +1,103 @@
+//! The socket server: the same zone as the kernel's, over UDP and TCP, for what the kernel passes.
+//!
+//! [`respond`] is the whole of the protocol and is pure: bytes in, bytes out. The servers
+//! ([`Server`]) only move bytes.
+//!
+//! # Wire form of an answer
+//!
+//! The kernel's answer to a query must equal this one byte for byte, so the form is fixed, and kept
+//! simple enough to be written by a BPF program:
+//!
+//! ```text
+//!         0        1        2        3
+//!    0 +--------+--------+--------+--------+
+//!      |   ID (copied)   | flags           |  QR=1, OPCODE copied, AA from the zone, TC, RD copied
+//!    4 +--------+--------+--------+--------+  RA as configured, Z=0, AD=0, CD copied, RCODE
+//!      | QDCOUNT = 1     | ANCOUNT         |
+//!    8 +--------+--------+--------+--------+
+//!      | NSCOUNT         | ARCOUNT         |  ARCOUNT includes OPT
+//!   12 +--------+--------+--------+--------+
+//!      | question, the bytes as asked      |  0x20 case included (RFC 4343)
+//!      +-----------------------------------+
+//!      | answer records                    |  owner: C0 0C when it is the question's name,
+//!      +-----------------------------------+         else written out
+//!      | authority records                 |  owner: pointer to the suffix of the question's name
+//!      +-----------------------------------+         that it is, else written out
+//!      | additional records                |  owner: as in the answer section
+//!      +-----------------------------------+
+//!      | OPT, 11 bytes, iff the query had  |  00 | 0029 | 04D0 | extended RCODE, version 0,
+//!      | one                               |  DO copied, other flags 0 | RDLEN 0
+//!      +-----------------------------------+
+//! ```
+//!
+//! - Names compare without case; a pointer makes the owner follow the case of the question.
+//! - Names inside record data are never compressed.
+//! - An answer is whole or it is not there: over the limit (UDP: min(client's size, 1232), without
+//!   EDNS 512; TCP: 65535), the reply is TC=1 with RCODE and AA kept, the question, and OPT. No
+//!   partial `RRset` is ever sent, and no glue is left out silently.
+//! - FORMERR and NOTIMP are a bare header: ID, OPCODE, RD and CD copied, all counts zero. So much
+//!   is readable in every query; OPT is not, where the rest is malformed.
+//!
+//! # Decisions where the standards leave room
+//!
+//! | query | reply | as |
+//! |---|---|---|
+//! | ANCOUNT or NSCOUNT > 1, ARCOUNT > 2 | FORMERR | `CoreDNS` |
+//! | ANCOUNT or NSCOUNT = 1 | the record is checked for form and ignored | `CoreDNS` |
+//! | bytes after the last record | FORMERR | the counts and the length contradict each other; `CoreDNS` ignores them |
+//! | a compression pointer in the question's name | FORMERR | before it there is only the header to point at |
+//! | EDNS version > 0 and class other than IN | BADVERS | RFC 6891 section 6.1.3 has a MUST; `CoreDNS` says REFUSED |
+//! | OPCODE other than QUERY, NOTIFY included | NOTIMP | before anything else is looked at, so a bare header is enough |
+//! | AXFR, IXFR | REFUSED | RFC 5936 section 2.2.1 |
+//! | TSIG or another record in the additional section | ignored | `CoreDNS` without the `tsig` plugin |
+
+mod counters;
+mod query;
+mod respond;
+mod server;
+mod tcp;
+mod udp;
+mod writer;
+
+use hickory_proto::rr::{Name, RecordType};
+
+pub use counters::{DropReason, SocketCounters, SocketSnapshot};
+pub use respond::{Reply, Responder, respond};
+pub use server::{BindError, Server, ServerConfig};
+pub use tcp::TcpLimits;
+
+use crate::zone::Answer;
+
+/// The largest UDP reply, and the UDP payload size in our OPT: what crosses any path without
+/// fragments (DNS flag day 2020, RFC 9715).
+pub const UDP_ANSWER_BYTES_MAX: u16 = 1232;
+/// What a client without EDNS takes over UDP (RFC 1035 section 2.3.4), and the least that any
+/// EDNS size counts as (RFC 6891 section 6.2.5).
+pub const UDP_ANSWER_BYTES_PLAIN: u16 = 512;
+/// The largest message that TCP's length prefix can announce.
+pub const TCP_ANSWER_BYTES_MAX: u16 = u16::MAX;
+
+/// How a query came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// One datagram.
+    Udp,
+    /// One length-prefixed message of a stream.
+    Tcp,
+}
+
+/// What the server asks for answers.
+pub trait Resolver: Send + Sync + 'static {
+    /// The answer to a question of class IN; `None` where the name is in none of our zones.
+    fn lookup(&self, name: &Name, rtype: RecordType) -> Option<Answer>;
+}
+
+/// Any function of the right shape is a resolver: tests, and wrappers around another resolver.
+impl<F> Resolver for F
+where
+    F: Fn(&Name, RecordType) -> Option<Answer> + Send + Sync + 'static,
+{
+    fn lookup(&self, name: &Name, rtype: RecordType) -> Option<Answer> {
+        self(name, rtype)
+    }
+}

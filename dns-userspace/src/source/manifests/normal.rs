@@ -1,0 +1,75 @@
+//! Objects as the API server would store them, without what no part of DNS reads.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::{
+    source::{Kind, Object},
+    state::is_label,
+};
+
+/// The namespace of an object that names none.
+const NAMESPACE_DEFAULT: &str = "default";
+
+/// `kubectl apply` leaves a copy of the whole object here.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Why an object of a file is left out.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// `generateName` is for the API server.
+    #[error("it has no metadata.name")]
+    Missing,
+    /// Kubernetes would not take it, and DNS cannot say it.
+    #[error("{0:?} is not a lower-case DNS label")]
+    NotALabel(String),
+}
+
+/// Fills in the namespace, and drops what would make two versions differ that DNS sees the same.
+///
+/// Pods lose their spec: a node holds every pod of the cluster.
+///
+/// # Errors
+///
+/// The object has no name, or one that Kubernetes would not take.
+pub fn normalise(object: &mut Object) -> Result<(), NameError> {
+    let kind = object.key().kind;
+    match object {
+        Object::Service(service) => service.status = None,
+        Object::Namespace(namespace) => namespace.spec = None,
+        Object::Pod(pod) => pod.spec = None,
+        Object::EndpointSlice(_) => {}
+    }
+    let metadata = metadata_mut(object);
+    metadata.managed_fields = None;
+    metadata.resource_version = None;
+    metadata.generation = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+    let name = metadata.name.as_deref().filter(|name| !name.is_empty());
+    let name = name.ok_or(NameError::Missing)?;
+    // Only services and namespaces are labels of names.
+    if matches!(kind, Kind::Service | Kind::Namespace) && !is_label(name) {
+        return Err(NameError::NotALabel(name.to_owned()));
+    }
+    if kind == Kind::Namespace {
+        metadata.namespace = None;
+        return Ok(());
+    }
+    let namespace = metadata.namespace.take().filter(|name| !name.is_empty());
+    let namespace = namespace.unwrap_or_else(|| NAMESPACE_DEFAULT.to_owned());
+    if !is_label(&namespace) {
+        return Err(NameError::NotALabel(namespace));
+    }
+    metadata.namespace = Some(namespace);
+    Ok(())
+}
+
+fn metadata_mut(object: &mut Object) -> &mut ObjectMeta {
+    match object {
+        Object::Service(service) => &mut service.metadata,
+        Object::EndpointSlice(slice) => &mut slice.metadata,
+        Object::Namespace(namespace) => &mut namespace.metadata,
+        Object::Pod(pod) => &mut pod.metadata,
+    }
+}

@@ -1,0 +1,119 @@
+//! Reading the state: what the zone answers from.
+
+use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use super::{Addresses, Entry, Namespace, Port, Protocol, Service, Slice, State};
+
+impl State {
+    /// Whether the namespace exists.
+    pub fn has_namespace(&self, namespace: &str) -> bool {
+        self.namespaces
+            .get(namespace)
+            .is_some_and(|namespace| namespace.exists)
+    }
+
+    /// Every existing namespace, sorted.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.visible().map(|(name, _)| name)
+    }
+
+    /// A service that DNS may speak of.
+    pub fn service(&self, namespace: &str, service: &str) -> Option<ServiceView<'_>> {
+        let namespace = self.namespaces.get(namespace).filter(|ns| ns.exists)?;
+        ServiceView::new(namespace.services.get(service)?)
+    }
+
+    /// Every visible service, by namespace and name, sorted.
+    pub fn services(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, ServiceView<'_>)> {
+        self.visible().flat_map(|(name, namespace)| {
+            let services = namespace.services.iter();
+            services
+                .filter_map(move |(service, entry)| Some((name, service, ServiceView::new(entry)?)))
+        })
+    }
+
+    /// The addresses of visible services and their endpoints.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// A slice of a visible service.
+    pub fn slice(&self, namespace: &str, service: &str, slice: &str) -> Option<&Slice> {
+        let namespace = self.namespaces.get(namespace).filter(|ns| ns.exists)?;
+        namespace.services.get(service)?.slices.get(slice)
+    }
+
+    fn visible(&self) -> impl Iterator<Item = (&Arc<str>, &Namespace)> {
+        self.namespaces.iter().filter(|(_, ns)| ns.exists)
+    }
+}
+
+/// A visible service with its endpoints.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceView<'a> {
+    /// The service itself.
+    pub service: &'a Service,
+    entry: &'a Entry,
+}
+
+impl<'a> ServiceView<'a> {
+    fn new(entry: &'a Entry) -> Option<Self> {
+        let service = entry.service.as_ref()?;
+        Some(Self { service, entry })
+    }
+
+    /// Whether its own name exists: a headless service without a ready endpoint is NXDOMAIN by
+    /// the letter of the specification.
+    pub fn exists(&self) -> bool {
+        match self.service {
+            Service::ClusterIp { .. } | Service::ExternalName(_) => true,
+            Service::Headless => self.slices().any(|slice| !slice.is_empty()),
+        }
+    }
+
+    /// Its slices; an alias has none.
+    pub fn slices(&self) -> impl Iterator<Item = &'a Slice> + use<'a> {
+        let alias = matches!(self.service, Service::ExternalName(_));
+        self.entry.slices.values().filter(move |_| !alias)
+    }
+
+    /// The addresses at its own name, sorted.
+    pub fn addresses(&self) -> BTreeSet<IpAddr> {
+        match self.service {
+            Service::ClusterIp { addresses, .. } => addresses.iter().copied().collect(),
+            Service::Headless => self.slices().flat_map(Slice::addresses).collect(),
+            Service::ExternalName(_) => BTreeSet::new(),
+        }
+    }
+
+    /// The addresses of one endpoint's name, sorted. None: there is no such name.
+    pub fn endpoint(&self, host: &str) -> BTreeSet<IpAddr> {
+        self.slices()
+            .flat_map(|slice| slice.addresses_of(host))
+            .collect()
+    }
+
+    /// The labels of all ready endpoints, sorted.
+    pub fn hosts(&self) -> BTreeSet<Cow<'a, str>> {
+        self.slices()
+            .flat_map(Slice::endpoints)
+            .map(|(host, _)| host)
+            .collect()
+    }
+
+    /// Its named ports that have a target, sorted.
+    pub fn named_ports(&self) -> BTreeSet<(Protocol, &'a str)> {
+        let ports: Box<dyn Iterator<Item = &Port>> = match self.service {
+            Service::ClusterIp { ports, .. } => Box::new(ports.iter()),
+            Service::Headless => Box::new(
+                self.slices()
+                    .filter(|slice| !slice.is_empty())
+                    .flat_map(|slice| &slice.ports),
+            ),
+            Service::ExternalName(_) => Box::new(std::iter::empty()),
+        };
+        ports
+            .filter_map(|port| Some((port.protocol, port.name.as_deref()?)))
+            .collect()
+    }
+}

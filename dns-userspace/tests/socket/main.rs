@@ -1,0 +1,9 @@
+//! The socket server from outside: messages as bytes, and real sockets on loopback.
+
+mod malformed;
+mod message;
+mod properties;
+mod replies;
+mod tcp;
+mod udp;
+mod zone;
