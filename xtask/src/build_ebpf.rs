@@ -4,7 +4,6 @@
 //! another toolchain. It is always optimised, since the verifier takes nothing else.
 
 use std::{
-    env,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
@@ -59,7 +58,8 @@ pub fn build() -> Result<Built> {
         &mut command(&crate_dir, &target_dir)?,
     )?;
     let built = target_dir.join(TARGET).join("release").join(BINARY);
-    let object = workspace::target_dir().join("bpf").join("hopzero.o");
+    // Not CARGO_TARGET_DIR: this is where the daemon's build script looks.
+    let object = workspace::root().join("target/bpf/hopzero.o");
     install(&built, &object)?;
     Ok(Built {
         bytes: fs::metadata(&object)?.len(),
@@ -77,26 +77,17 @@ fn command(crate_dir: &Path, target_dir: &Path) -> Result<Command> {
     let mut command = toolchain.cargo();
     command
         .current_dir(crate_dir)
-        .args(["build", "--release", "--target", TARGET])
-        .args(["-Z", "build-std=core", "--target-dir"])
+        // The target, its flags and build-std stand in the crate's own .cargo/config.toml.
+        .args(["build", "--release", "--target-dir"])
         .arg(target_dir)
-        // RUSTFLAGS of the host would replace the target's.
+        // Flags in the environment would replace those of the crate.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env(
-            "CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS",
-            rustflags(env::consts::ARCH),
-        );
+        .env_remove("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS");
     if workspace::is_ci() {
         command.arg("--locked");
     }
     Ok(command)
-}
-
-/// The architecture whose kernel the programs are for. Everything else is said by the crate's own
-/// `.cargo/config.toml`, to which cargo adds this.
-fn rustflags(arch: &str) -> String {
-    format!(r#"--cfg=bpf_target_arch="{arch}""#)
 }
 
 /// Copies `built` to `object` if it differs: a new time stamp would rebuild the daemon.
@@ -121,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_equal_object_is_left_alone() {
-        let directory = env::temp_dir().join(format!("hz-object-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("hz-object-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let (built, object) = (directory.join("built"), directory.join("bpf/hopzero.o"));
         fs::write(&built, "one").unwrap();
@@ -134,10 +125,5 @@ mod tests {
         assert_eq!(fs::read(&object).unwrap(), b"two");
         assert_eq!(fs::read_dir(directory.join("bpf")).unwrap().count(), 1);
         fs::remove_dir_all(&directory).unwrap();
-    }
-
-    #[test]
-    fn the_architecture_reaches_the_programs() {
-        assert_eq!(rustflags("aarch64"), r#"--cfg=bpf_target_arch="aarch64""#);
     }
 }
