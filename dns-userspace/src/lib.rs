@@ -6,6 +6,9 @@
 //!                    ↘ socket
 //! ```
 
+pub mod cli;
+pub mod control;
+pub mod logging;
 pub mod socket;
 pub mod source;
 pub mod state;

@@ -1,3 +1,7 @@
 //! The `hopzero` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hopzero::cli::main()
+}

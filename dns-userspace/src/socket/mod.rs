@@ -59,14 +59,19 @@ mod tcp;
 mod udp;
 mod writer;
 
-use hickory_proto::rr::{Name, RecordType};
+use std::sync::RwLock;
+
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RecordType},
+};
 
 pub use counters::{DropReason, SocketCounters, SocketSnapshot};
 pub use respond::{Reply, Responder, respond};
 pub use server::{BindError, Server, ServerConfig};
 pub use tcp::TcpLimits;
 
-use crate::zone::Answer;
+use crate::zone::{Answer, Zone};
 
 /// The largest UDP reply, and the UDP payload size in our OPT: what crosses any path without
 /// fragments (DNS flag day 2020, RFC 9715).
@@ -99,5 +104,16 @@ where
 {
     fn lookup(&self, name: &Name, rtype: RecordType) -> Option<Answer> {
         self(name, rtype)
+    }
+}
+
+/// The zone, while somebody else changes it.
+impl Resolver for RwLock<Zone> {
+    fn lookup(&self, name: &Name, rtype: RecordType) -> Option<Answer> {
+        match self.read() {
+            Ok(zone) => zone.lookup(name, rtype),
+            // A change was left half done: nothing in it can be trusted, not even whose name it is.
+            Err(_poisoned) => Some(respond::error(ResponseCode::ServFail)),
+        }
     }
 }

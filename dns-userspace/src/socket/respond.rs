@@ -90,7 +90,7 @@ fn answer(query: &Query<'_>, resolver: &dyn Resolver) -> Answer {
 }
 
 /// An answer that is nothing but its RCODE.
-fn error(rcode: ResponseCode) -> Answer {
+pub(super) fn error(rcode: ResponseCode) -> Answer {
     Answer {
         rcode,
         authoritative: false,

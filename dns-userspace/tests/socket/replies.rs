@@ -1,13 +1,18 @@
 //! Query → reply, byte for byte where the form is fixed, and by RCODE for malformed queries.
 
+use std::sync::RwLock;
+
 use hickory_proto::{op::ResponseCode, rr::RecordType};
-use hopzero::socket::{Responder, Transport, respond};
+use hopzero::{
+    socket::{Responder, Transport, respond},
+    zone::{Zone, ZoneConfig},
+};
 
 use crate::{
     message::{
         A, AAAA, SOA, SRV, TXT, WEB, decode, header, name, opt, query, query_with, question, record,
     },
-    zone::{lookup, udp},
+    zone::{lookup, parse, udp},
 };
 
 fn soa_rdata() -> Vec<u8> {
@@ -296,4 +301,20 @@ fn the_resolver_is_asked_in_the_case_of_the_question() {
         None
     });
     assert!(asked.is_some());
+}
+
+#[test]
+fn before_the_first_synchronisation_our_zones_are_servfail() {
+    let zone = RwLock::new(Zone::new(ZoneConfig {
+        origin: parse("cluster.local."),
+        reverse: vec![parse("in-addr.arpa.")],
+        ttl: 5,
+    }));
+    let rcode = |text| {
+        let reply = respond(&query(text, A), Transport::Udp, &zone).unwrap();
+        decode(&reply).metadata.response_code
+    };
+    assert_eq!(rcode(WEB), ResponseCode::ServFail);
+    assert_eq!(rcode("1.0.96.10.in-addr.arpa"), ResponseCode::ServFail);
+    assert_eq!(rcode("example.com"), ResponseCode::Refused);
 }

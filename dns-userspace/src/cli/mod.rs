@@ -1,0 +1,73 @@
+//! The command line: one file per subcommand.
+
+mod query;
+mod serve;
+mod stats;
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+pub use serve::{Hook, Kernel, KernelOptions, Publish};
+
+/// Where `serve` listens and `query` asks, unless told otherwise. No privilege is needed for it.
+const SERVER_DEFAULT: &str = "127.0.0.1:1053";
+
+const AFTER_HELP: &str = "\
+Examples:
+  Serve a directory of Kubernetes manifests, and ask it:
+    hopzero serve --manifests ./manifests &
+    hopzero query web.shop.svc.cluster.local
+    hopzero stats
+
+  Answer the pods behind two veths in the kernel, for the cluster DNS address:
+    hopzero serve --manifests ./manifests --listen 169.254.20.10:53 \\
+        --attach veth1,veth2 --answer-for 10.96.0.10
+
+`hopzero help COMMAND` says more about each command.";
+
+/// Kubernetes DNS, answered in the kernel where a pod's query is first seen.
+#[derive(Debug, Parser)]
+#[command(name = "hopzero", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(Box<serve::Args>),
+    Query(query::Args),
+    Stats(stats::Args),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve::main(*args),
+        Command::Query(args) => query::main(&args),
+        Command::Stats(args) => stats::main(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("hopzero: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn parse_socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "expected an IP address and a port, such as 127.0.0.1:1053 or [::1]:1053".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,176 @@
+//! `hopzero serve`: the daemon.
+
+mod kernel;
+mod run;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use hickory_proto::rr::Name;
+use ipnet::IpNet;
+
+pub use kernel::{Hook, Kernel, KernelOptions, Publish};
+
+use crate::{
+    logging::{self, LogFormat},
+    zone::ZoneConfig,
+};
+
+const AFTER_HELP: &str = "\
+Examples:
+  Serve the manifests of a directory on 127.0.0.1:1053, and follow its changes:
+    hopzero serve --manifests ./manifests
+
+  Manifests of a chart, whose Services have no address yet:
+    helm template shop ./chart > manifests/shop.yaml
+    hopzero serve --manifests ./manifests --service-cidr 10.96.0.0/16
+
+  Two addresses, another zone, JSON logs:
+    hopzero serve --manifests ./manifests --zone example.internal \\
+        --listen 127.0.0.1:1053 --listen '[::1]:1053' --log-format json
+
+  In the kernel (as root), for queries that come in at veth1 for 10.96.0.10; what the kernel
+  does not answer goes on as before:
+    hopzero serve --manifests ./manifests --attach veth1 --answer-for 10.96.0.10
+
+Exit status: 0 after SIGTERM or SIGINT, 1 on errors, 2 on a wrong command line.";
+
+/// Serve DNS for a cluster, from the kernel and from a socket.
+#[derive(Debug, Parser)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// Directory of Kubernetes manifests (*.yaml, *.yml, *.json, at any depth); it is watched.
+    #[arg(long, value_name = "DIR")]
+    manifests: PathBuf,
+
+    /// Address and port to serve over UDP and TCP. May be given several times.
+    #[arg(long, value_name = "ADDR:PORT", default_value = super::SERVER_DEFAULT, value_parser = super::parse_socket)]
+    listen: Vec<SocketAddr>,
+
+    /// The cluster's domain.
+    #[arg(long, value_name = "NAME", default_value = "cluster.local", value_parser = parse_zone)]
+    zone: Name,
+
+    /// Reverse zone that is ours; PTR questions outside are refused. May be given several times.
+    #[arg(long, value_name = "NAME", default_values = ["in-addr.arpa", "ip6.arpa"], value_parser = parse_zone)]
+    reverse_zone: Vec<Name>,
+
+    /// TTL of every record and of negative answers, 0 to 3600.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    ttl: u32,
+
+    /// Assign addresses of this network to Services without one. May be given for each family.
+    #[arg(long, value_name = "CIDR")]
+    service_cidr: Vec<IpNet>,
+
+    /// Unix socket that `hopzero stats` asks [default: /run/hopzero/control.sock].
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+
+    /// Form of the log on standard error.
+    #[arg(long, value_enum, default_value_t, help_heading = "Logging")]
+    log_format: LogFormat,
+
+    /// Level such as debug, or filter such as `info,hopzero::socket=trace` [default: the
+    /// environment's `RUST_LOG`, else info].
+    #[arg(long, value_name = "FILTER", help_heading = "Logging")]
+    log_level: Option<String>,
+
+    #[command(flatten)]
+    kernel: KernelArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Kernel")]
+struct KernelArgs {
+    /// Devices at whose ingress queries are answered. Needs --answer-for.
+    #[arg(long, value_name = "DEV[,DEV...]", value_delimiter = ',', value_parser = kernel::parse_device)]
+    attach: Vec<String>,
+
+    /// Where on a device the programs run; auto takes the best that the device has.
+    #[arg(long, value_enum, default_value_t)]
+    hook: Hook,
+
+    /// Destination address whose queries are answered: the cluster DNS address that pods ask. May
+    /// be given several times.
+    #[arg(long, value_name = "IP", value_parser = kernel::parse_destination)]
+    answer_for: Vec<IpAddr>,
+
+    /// Names that the kernel's table can hold; the rest is answered by the socket.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    names_max: Option<u32>,
+
+    /// Let the programs log each decision. Costs much; for debugging.
+    #[arg(long)]
+    trace: bool,
+}
+
+impl From<KernelArgs> for KernelOptions {
+    fn from(args: KernelArgs) -> Self {
+        Self {
+            devices: args.attach,
+            hook: args.hook,
+            answer_for: args.answer_for,
+            names_max: args.names_max,
+            trace: args.trace,
+        }
+    }
+}
+
+/// Everything that the daemon needs, checked.
+#[derive(Debug)]
+struct Options {
+    manifests: PathBuf,
+    service_cidrs: Vec<IpNet>,
+    listen: Vec<SocketAddr>,
+    zone: ZoneConfig,
+    control: Option<PathBuf>,
+    kernel: KernelOptions,
+}
+
+pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
+    logging::init(args.log_format, args.log_level.as_deref())
+        .unwrap_or_else(|error| usage(ErrorKind::InvalidValue, error));
+    let kernel = KernelOptions::from(args.kernel);
+    kernel
+        .check()
+        .unwrap_or_else(|error| usage(ErrorKind::MissingRequiredArgument, error));
+    let options = Options {
+        manifests: args.manifests,
+        service_cidrs: args.service_cidr,
+        listen: args.listen,
+        zone: ZoneConfig {
+            origin: args.zone,
+            reverse: args.reverse_zone,
+            ttl: args.ttl,
+        },
+        control: args.control,
+        kernel,
+    };
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(run::run(options))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the process as clap does for a wrong command line: message, usage, status 2.
+fn usage(kind: ErrorKind, message: impl std::fmt::Display) -> ! {
+    Args::command()
+        .bin_name("hopzero serve")
+        .error(kind, message)
+        .exit()
+}
+
+fn parse_zone(text: &str) -> Result<Name, String> {
+    let mut name = Name::from_ascii(text).map_err(|error| error.to_string())?;
+    if name.is_root() {
+        return Err("expected a domain, such as cluster.local".to_owned());
+    }
+    name.set_fqdn(true);
+    Ok(name)
+}

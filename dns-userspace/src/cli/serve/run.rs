@@ -1,0 +1,207 @@
+//! Wires the stages of the daemon together, and takes them apart again.
+//!
+//! ```text
+//! Manifests ─batches→ apply (a thread) ─write lock→ Zone ←read lock─ socket server
+//!                          └─touched names→ publisher
+//! ```
+
+use std::{
+    path::Path,
+    sync::{Arc, RwLock},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, anyhow};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Options, Publish,
+    kernel::{self, Kernel},
+};
+use crate::{
+    control::{self, Control, Report},
+    socket::{Server, ServerConfig, SocketCounters},
+    source::{Batch, Source, manifests::Manifests},
+    zone::Zone,
+};
+
+/// Batches that wait for the zone. A source that is faster waits.
+const BATCHES_MAX: usize = 16;
+
+/// Runs the daemon until a signal ends it, or an error.
+pub(super) async fn run(options: Options) -> anyhow::Result<()> {
+    let started = Instant::now();
+    // First, so that a signal during the start is not lost.
+    let signals = Signals::new()?;
+    let server = Server::bind(ServerConfig {
+        listen: options.listen,
+        ..ServerConfig::default()
+    })
+    .await?;
+    let control = bind_control(options.control.as_deref())?;
+    let kernel = kernel::attach(&options.kernel)?;
+
+    let origin = options.zone.origin.to_ascii();
+    let zone = Arc::new(RwLock::new(Zone::new(options.zone)));
+    let counters = Arc::new(SocketCounters::default());
+    let stop = CancellationToken::new();
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+
+    let listen = server.addresses().iter().map(ToString::to_string);
+    let listen = listen.collect::<Vec<_>>().join(",");
+    let (publisher, kernel_report) = match kernel {
+        Some(Kernel { publisher, report }) => (Some(publisher), Some(report)),
+        None => (None, None),
+    };
+
+    if let Some(control) = control {
+        let (zone, counters) = (Arc::clone(&zone), Arc::clone(&counters));
+        let report = move || Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: started.elapsed().as_secs(),
+            synchronised: zone.read().is_ok_and(|zone| zone.is_synchronised()),
+            kernel: kernel_report.as_ref().map(|report| report()),
+            socket: counters.snapshot(),
+        };
+        let running = control.run(report, stop.clone());
+        tasks.spawn(async move {
+            running.await;
+            Ok(())
+        });
+    }
+    let serving = server.run(Arc::clone(&zone) as _, counters, stop.clone());
+    tasks.spawn(async move {
+        serving.await;
+        Ok(())
+    });
+
+    let (sender, changes) = mpsc::channel(BATCHES_MAX);
+    let source = Manifests::new(options.manifests, options.service_cidrs);
+    let following = source.run(sender, stop.clone());
+    let source_stop = stop.clone();
+    tasks.spawn(async move {
+        following.await?;
+        // A source ends only when it is told to.
+        if source_stop.is_cancelled() {
+            Ok(())
+        } else {
+            Err(anyhow!("the source of changes ended"))
+        }
+    });
+    let applying = tokio::task::spawn_blocking(move || {
+        apply(changes, &zone, publisher, |names| {
+            tracing::info!(
+                listen,
+                zone = origin,
+                names,
+                seconds = started.elapsed().as_secs_f32(),
+                "serving"
+            );
+        })
+    });
+    tasks.spawn(async move { applying.await.context("the zone is broken")? });
+
+    let result = tokio::select! {
+        name = signals.wait() => {
+            tracing::info!(signal = name, "stopping");
+            Ok(())
+        }
+        ended = first_error(&mut tasks) => ended,
+    };
+    stop.cancel();
+    let mut result = result;
+    while !tasks.is_empty() {
+        // The first error is the cause; what ends because of it says less.
+        result = result.and(first_error(&mut tasks).await);
+    }
+    result
+}
+
+/// Applies batches until there is no more source. The publisher is dropped on return.
+fn apply(
+    mut changes: mpsc::Receiver<Batch>,
+    zone: &RwLock<Zone>,
+    mut publisher: Option<Box<dyn Publish>>,
+    synchronised: impl FnOnce(usize),
+) -> anyhow::Result<()> {
+    let poisoned = || anyhow!("a change to the zone was left half done");
+    let mut synchronised = Some(synchronised);
+    let mut names = 0;
+    while let Some(batch) = changes.blocking_recv() {
+        let touched = zone
+            .write()
+            .map_err(|_| poisoned())?
+            .apply(batch, now_unix());
+        let zone = zone.read().map_err(|_| poisoned())?;
+        if let Some(publisher) = &mut publisher {
+            publisher.publish(&zone, &touched);
+        }
+        names += touched.len();
+        tracing::debug!(touched = touched.len(), "applied");
+        if zone.is_synchronised()
+            && let Some(synchronised) = synchronised.take()
+        {
+            synchronised(names);
+        }
+    }
+    Ok(())
+}
+
+/// Waits for all tasks; the first error ends the wait.
+async fn first_error(tasks: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a task of the daemon")??;
+    }
+    Ok(())
+}
+
+/// The control socket. At the default path, which only root may create, it is left out rather
+/// than required.
+fn bind_control(path: Option<&Path>) -> anyhow::Result<Option<Control>> {
+    match Control::bind(path.unwrap_or(Path::new(control::PATH_DEFAULT))) {
+        Ok(control) => Ok(Some(control)),
+        Err(error) if path.is_none() && error.is_permission_denied() => {
+            tracing::warn!(%error, "no control socket: `hopzero stats` will not find this daemon");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The serial's clock. After 2106 it wraps, as serials do (RFC 1982).
+fn now_unix() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "modulo 2^32 is what a serial is"
+    )]
+    now.map_or(0, |elapsed| elapsed.as_secs() as u32)
+}
+
+/// The signals that stop the daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The daemon's side of the control socket.
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{
+    io::AsyncWriteExt,
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::Report;
+
+/// A report fits into the socket's buffer; a client that makes us wait is not one of ours.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+/// After a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Counters are for the daemon's user.
+const MODE: u32 = 0o600;
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Another daemon answers there.
+    #[error("another daemon listens on the control socket {}: stop it, or give this one another path with --control", path.display())]
+    Taken {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something else has that name.
+    #[error("{} exists and is not a socket: remove it, or choose another path with --control", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system refuses.
+    #[error("cannot create the control socket {}: {source} (choose a path below a directory that you may write to, shorter than 108 bytes, with --control)", path.display())]
+    Create {
+        /// The path.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl ControlError {
+    /// Whether it is only that this user may not write there.
+    pub fn is_permission_denied(&self) -> bool {
+        matches!(self, Self::Create { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
+/// A control socket that listens; dropped, it is removed.
+#[derive(Debug)]
+pub struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode: by then another daemon's socket may have the name.
+    identity: Option<(u64, u64)>,
+}
+
+impl Control {
+    /// Listens at `path`, creating its directories. A socket that a killed daemon left behind is
+    /// replaced.
+    ///
+    /// # Errors
+    ///
+    /// Somebody listens there, or the file cannot be created.
+    pub fn bind(path: &Path) -> Result<Self, ControlError> {
+        let create = |source| ControlError::Create {
+            path: path.to_owned(),
+            source,
+        };
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(create)?;
+        }
+        remove_stale(path)?;
+        let listener = UnixListener::bind(path).map_err(create)?;
+        let control = Self {
+            listener,
+            path: path.to_owned(),
+            identity: identity(path),
+        };
+        fs::set_permissions(path, fs::Permissions::from_mode(MODE)).map_err(create)?;
+        Ok(control)
+    }
+
+    /// Answers with what `report` says at the time, until `stop`.
+    pub async fn run(self, report: impl Fn() -> Report + Send + 'static, stop: CancellationToken) {
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    if let Err(error) = answer(stream, &report()).await {
+                        tracing::debug!(%error, "writing to the control socket");
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "accepting on the control socket");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if identity(&self.path) == self.identity {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+async fn answer(mut stream: UnixStream, report: &Report) -> io::Result<()> {
+    let mut document = serde_json::to_vec(report)?;
+    document.push(b'\n');
+    timeout(WRITE_TIMEOUT, stream.write_all(&document)).await?
+}
+
+/// Removes a socket that nobody listens on.
+fn remove_stale(path: &Path) -> Result<(), ControlError> {
+    let path = path.to_owned();
+    let Ok(metadata) = fs::symlink_metadata(&path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(ControlError::NotASocket { path });
+    }
+    match std::os::unix::net::UnixStream::connect(&path) {
+        Ok(_) => Err(ControlError::Taken { path }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(&path).map_err(|source| ControlError::Create { path, source })
+        }
+        Err(source) => Err(ControlError::Create { path, source }),
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{control::fetch, socket::SocketSnapshot};
+
+    fn report() -> Report {
+        Report {
+            version: "1".to_owned(),
+            pid: 2,
+            uptime_seconds: 3,
+            synchronised: true,
+            kernel: Some(serde_json::json!({"hook": "tc"})),
+            socket: SocketSnapshot::default(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn answers_then_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep/er/control.sock");
+        let control = Control::bind(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, MODE);
+
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(control.run(report, stop.clone()));
+        for _ in 0..3 {
+            let path = path.clone();
+            let fetched = tokio::task::spawn_blocking(move || fetch(&path)).await;
+            assert_eq!(fetched.unwrap().unwrap(), report());
+        }
+        stop.cancel();
+        task.await.unwrap();
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn replaces_a_stale_socket_and_no_other_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "left behind");
+        let first = Control::bind(&path).unwrap();
+
+        let taken = Control::bind(&path).unwrap_err();
+        assert!(matches!(taken, ControlError::Taken { .. }), "{taken}");
+        assert!(taken.to_string().contains("--control"));
+        drop(first);
+
+        fs::write(&path, "a file").unwrap();
+        let kept = Control::bind(&path).unwrap_err();
+        assert!(matches!(kept, ControlError::NotASocket { .. }), "{kept}");
+        assert_eq!(fs::read(&path).unwrap(), b"a file");
+    }
+
+    #[tokio::test]
+    async fn another_daemons_socket_is_not_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let first = Control::bind(&path).unwrap();
+        fs::rename(&path, directory.path().join("aside")).unwrap();
+        let _second = Control::bind(&path).unwrap();
+        drop(first);
+        assert!(path.exists());
+    }
+}

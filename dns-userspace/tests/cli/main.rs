@@ -1,0 +1,7 @@
+//! The command as users run it.
+
+mod daemon;
+mod query;
+mod serve;
+mod stats;
+mod usage;
