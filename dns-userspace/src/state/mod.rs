@@ -6,6 +6,7 @@
 //! itself is long, never what the cluster is.
 
 mod addresses;
+mod scope;
 mod slim;
 mod touched;
 mod update;

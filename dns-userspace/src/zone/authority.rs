@@ -56,17 +56,19 @@ impl Zone {
     /// Applies a batch. Returns every name whose [`Zone::node`] may have changed, each once, in
     /// lower case and no particular order.
     ///
-    /// A change moves the serial, so the apexes are among the names whenever any is. Negative
+    /// A change, and the synchronisation, moves the serial, so the apexes are among the names whenever any is. Negative
     /// answers carry that SOA: whoever keeps copies of it renews them when an apex is touched.
     pub fn apply(&mut self, batch: Batch, now_unix: u32) -> Vec<Name> {
         let mut names = HashSet::new();
+        let was_synchronised = self.synchronised;
         for change in batch {
             self.synchronised |= change == Change::Synchronised;
             for touched in self.state.apply(change) {
                 self.touch(&touched, &mut names);
             }
         }
-        if !names.is_empty() {
+        // An empty cluster too has a serial from when it was known to be empty.
+        if !names.is_empty() || self.synchronised != was_synchronised {
             self.serial = now_unix;
             names.extend(self.config.zones().cloned());
         }

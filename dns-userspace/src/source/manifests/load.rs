@@ -14,7 +14,7 @@ use super::{
     cluster::Cluster,
     normal::normalise,
     parse::{self, ParseError},
-    walk::{Fingerprint, is_manifest, walk},
+    walk::{Fingerprint, walk},
 };
 use crate::source::{Batch, Object};
 
@@ -106,20 +106,10 @@ impl Directory {
         self.cluster.replace(files)
     }
 
-    /// Whether a path is that of a manifest file that can be read by itself: what is below a
-    /// directory, and the second way to a file, only a scan can tell.
-    pub fn is_plain_file(&self, path: &Path) -> bool {
-        let file = fs::symlink_metadata(path).map_or_else(
-            |_| self.seen.contains_key(path),
-            |metadata| metadata.is_file(),
-        );
-        let below = path.strip_prefix(&self.root);
-        let visible = below.is_ok_and(|below| {
-            below
-                .ancestors()
-                .all(|ancestor| !super::walk::is_hidden(ancestor))
-        });
-        file && visible && is_manifest(path)
+    /// Whether a path is that of a file that can be read by itself, since it has been before. What
+    /// else there is, and whether a new file is a second way to an old one, only a scan can tell.
+    pub fn knows(&self, path: &Path) -> bool {
+        self.seen.contains_key(path) && !path.is_dir()
     }
 }
 

@@ -13,6 +13,8 @@ mod load;
 mod normal;
 mod parse;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod watch;
 
@@ -25,7 +27,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tokio::{sync::mpsc, task::spawn_blocking, time::sleep};
+use tokio::{sync::mpsc, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -102,21 +104,23 @@ impl Manifests {
         })?;
         batch.push(Change::Synchronised);
         loop {
-            if !batch.is_empty() && changes.send(batch).await.is_err() {
-                return Ok(());
+            if !batch.is_empty() {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    sent = changes.send(batch) => if sent.is_err() {
+                        return Ok(());
+                    },
+                }
             }
-            let group = tokio::select! {
+            let mut group = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = changes.closed() => return Ok(()),
-                group = watch.next() => group,
-                () = sleep(Duration::from_secs(RESCAN_SECONDS)) => watch::Group {
-                    lost: true,
-                    ..watch::Group::default()
-                },
+                group = watch.next(Duration::from_secs(RESCAN_SECONDS)) => group,
             };
             // The directory may have been put aside and another put in its place.
             let now = identity_of(directory.root());
             if now.is_some() && now != identity {
+                group.lost = true;
                 match Watch::new(directory.root()) {
                     Ok(new) => (watch, identity) = (new, now),
                     Err(error) => warn!(%error, "cannot watch the new directory of manifests"),
@@ -124,8 +128,8 @@ impl Manifests {
             }
             let read;
             (directory, read) = blocking(directory, move |directory| {
-                let plain = group.paths.iter().all(|path| directory.is_plain_file(path));
-                if plain && !group.lost {
+                let known = group.paths.iter().all(|path| directory.knows(path));
+                if known && !group.lost {
                     Ok(directory.read(group.paths))
                 } else {
                     directory.scan(&group.paths)

@@ -61,13 +61,13 @@ pub fn walk(root: &Path) -> io::Result<Tree> {
 }
 
 /// Whether a path is named as a manifest is.
-pub fn is_manifest(path: &Path) -> bool {
+fn is_manifest(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     matches!(extension, Some("yaml" | "yml" | "json")) && !is_hidden(path)
 }
 
 /// Whether the last component begins with a dot.
-pub fn is_hidden(path: &Path) -> bool {
+fn is_hidden(path: &Path) -> bool {
     path.file_name()
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }

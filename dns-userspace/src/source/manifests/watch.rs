@@ -42,7 +42,7 @@ pub struct Watch {
 pub struct Group {
     /// Where.
     pub paths: BTreeSet<PathBuf>,
-    /// Events were lost: anything may have happened.
+    /// Events were lost, or none came for long: anything may have happened.
     pub lost: bool,
 }
 
@@ -62,14 +62,16 @@ impl Watch {
         })
     }
 
-    /// Waits for the next group of events. It may be dropped while it waits; what is lost then is
-    /// found by the next scan.
-    pub async fn next(&mut self) -> Group {
+    /// Waits for the next group of events; when there is none for `idle`, the group is one in
+    /// which anything may have happened. So no look at the files falls into the middle of a group.
+    pub async fn next(&mut self, idle: Duration) -> Group {
         let mut group = Group::default();
+        let idle = Instant::now() + idle;
         while group.paths.is_empty() && !group.lost {
-            match self.events.recv().await {
-                Some(event) => self.take(event, &mut group),
-                None => std::future::pending().await,
+            tokio::select! {
+                biased;
+                Some(event) = self.events.recv() => self.take(event, &mut group),
+                () = sleep_until(idle) => group.lost = true,
             }
         }
         let begin = Instant::now();

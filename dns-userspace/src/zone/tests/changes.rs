@@ -95,6 +95,7 @@ fn what_is_unchanged_keeps_the_serial() {
     assert_eq!(zone.serial, NOW);
     delete(&mut zone, Kind::Service, "shop", "bare");
     assert_eq!(zone.serial, NOW + 1);
+    assert_eq!(zone_of("").serial, NOW, "nothing, but that is known");
 }
 
 #[test]
