@@ -58,7 +58,8 @@ pub fn build() -> Result<Built> {
         &mut command(&crate_dir, &target_dir)?,
     )?;
     let built = target_dir.join(TARGET).join("release").join(BINARY);
-    let object = workspace::target_dir().join("bpf").join("hopzero.o");
+    // Not CARGO_TARGET_DIR: this is where the daemon's build script looks.
+    let object = workspace::root().join("target/bpf/hopzero.o");
     install(&built, &object)?;
     Ok(Built {
         bytes: fs::metadata(&object)?.len(),

@@ -138,7 +138,7 @@ fn read_getent(database: &str, output: &Output) -> Reply {
     Reply::new(status, records)
 }
 
-/// dig's short form; the exit code is the RCODE's.
+/// dig's short form; an error's exit code is 10 and its RCODE.
 fn read_query(output: &Output) -> Reply {
     let records = String::from_utf8_lossy(&output.stdout)
         .lines()
@@ -147,8 +147,8 @@ fn read_query(output: &Output) -> Reply {
         .collect();
     let status = match output.status.code() {
         Some(0) => "NOERROR",
-        Some(3) => "NXDOMAIN",
-        Some(5) => "REFUSED",
+        Some(13) => "NXDOMAIN",
+        Some(15) => "REFUSED",
         _ => "no answer",
     };
     Reply::new(status, records)

@@ -155,7 +155,7 @@ fn read_counts(stats: &Value) -> Counts {
     let number = |pointer: &str| stats.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
     Counts {
         kernel: number("/kernel/counters/answered"),
-        socket: number("/socket/queries_udp") + number("/socket/queries_tcp"),
+        socket: number("/socket/queries/udp") + number("/socket/queries/tcp"),
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
         let stats = json!({
             "synchronised": true,
             "kernel": {"programs": [{"name": "tc", "id": 7}], "counters": {"answered": 5}},
-            "socket": {"queries_udp": 2, "queries_tcp": 1},
+            "socket": {"queries": {"udp": 2, "tcp": 1}},
         });
         let counts = read_counts(&stats);
         assert_eq!(
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn without_a_kernel_the_socket_counts_alone() {
-        let stats = json!({"kernel": null, "socket": {"queries_udp": 2}});
+        let stats = json!({"kernel": null, "socket": {"queries": {"udp": 2, "tcp": 0}}});
         assert_eq!(
             read_counts(&stats),
             Counts {

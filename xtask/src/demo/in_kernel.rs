@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{
     ASKS_PER_BAR, ASKS_PER_ROW, Args, Findings, ask,
@@ -41,6 +41,11 @@ pub fn show(args: &Args, hopzero: &Path) -> Result<Findings> {
                 hook,
             };
             let ids = stage.daemon.program_ids()?;
+            ensure!(
+                !ids.is_empty(),
+                "hopzero serve attached no program. It says:\n{}",
+                stage.daemon.log_tail()
+            );
             stage.table(&mut findings)?;
             stage.compare(&mut bars)?;
             if number + 1 == hooks.len() {
@@ -143,7 +148,7 @@ impl Stage<'_> {
                 .context("the socket on the node's own address")?;
             // A bar that says "socket" must not show the kernel's answers.
             let counts = self.daemon.counts()?.since(before);
-            anyhow::ensure!(counts.kernel == 0, "the kernel answered for {NODE_IPV4}");
+            ensure!(counts.kernel == 0, "the kernel answered for {NODE_IPV4}");
             bars.push(("socket".to_owned(), socket));
         }
         Ok(())

@@ -121,13 +121,14 @@ const ROWS: &[Row] = &[
     ("10.244.1.10", "PTR", Ipv4, Records(&["db-0.db.data.svc.cluster.local."]), Kernel),
     ("fd00:10:244:3::10", "PTR", Ipv4, Records(&["db-2.db.data.svc.cluster.local."]), Kernel),
     ("10-244-1-21.cache.data.svc.cluster.local", "A", Ipv6, Records(&["10.244.1.21"]), Kernel),
-    // What the kernel passes to the socket.
+    // What the kernel passes to the socket. The weight of an SRV record is 100 divided by the number
+    // of addresses behind it, as CoreDNS has it.
     ("_grpc._tcp.checkout.shop.svc.cluster.local", "SRV", Ipv4,
-        Records(&["0 100 9000 checkout.shop.svc.cluster.local."]), Socket),
+        Records(&["0 50 9000 checkout.shop.svc.cluster.local."]), Socket),
     ("_postgres._tcp.db.data.svc.cluster.local", "SRV", Ipv6, Records(&[
-        "0 33 5432 db-0.db.data.svc.cluster.local.",
-        "0 33 5432 db-1.db.data.svc.cluster.local.",
-        "0 33 5432 db-2.db.data.svc.cluster.local."]), Socket),
+        "0 16 5432 db-0.db.data.svc.cluster.local.",
+        "0 16 5432 db-1.db.data.svc.cluster.local.",
+        "0 16 5432 db-2.db.data.svc.cluster.local."]), Socket),
     ("dns-version.cluster.local", "TXT", Ipv4, Records(&["\"1.1.0\""]), Socket),
     ("payments.shop.svc.cluster.local", "A", Ipv4, Records(&["api.payments.example.com."]), Socket),
     ("search.shop.svc.cluster.local", "AAAA", Ipv4, NoData, Socket),
