@@ -32,7 +32,7 @@ pub struct Report {
     pub pid: u32,
     /// Since its start.
     pub uptime_seconds: u64,
-    /// Whether the zone is complete.
+    /// Whether the zone is complete, and in the kernel if it is to answer.
     pub synchronised: bool,
     /// What is attached, and what it counts; absent where only the socket serves.
     pub kernel: Option<serde_json::Value>,

@@ -7,7 +7,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -48,18 +51,20 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let origin = options.zone.origin.to_ascii();
     let zone = Arc::new(RwLock::new(Zone::new(options.zone)));
     let counters = Arc::new(SocketCounters::default());
+    // Set when the first complete zone is served, by the programs too: whoever waits for it can ask.
+    let synchronised = Arc::new(AtomicBool::new(false));
     let stop = CancellationToken::new();
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
     let listen = server.addresses().iter().map(ToString::to_string);
     let listen = listen.collect::<Vec<_>>().join(",");
     if let Some(control) = control {
-        let (zone, counters) = (Arc::clone(&zone), Arc::clone(&counters));
+        let (synchronised, counters) = (Arc::clone(&synchronised), Arc::clone(&counters));
         let report = move || Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_seconds: started.elapsed().as_secs(),
-            synchronised: zone.read().is_ok_and(|zone| zone.is_synchronised()),
+            synchronised: synchronised.load(Ordering::Acquire),
             kernel: kernel.as_ref().map(|status| status.report()),
             socket: counters.snapshot(),
         };
@@ -90,6 +95,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     });
     let applying = tokio::task::spawn_blocking(move || {
         apply(changes, &zone, follower, |names| {
+            synchronised.store(true, Ordering::Release);
             tracing::info!(
                 listen,
                 zone = origin,
