@@ -1,1 +1,8 @@
 //! Helpers of the kernel tests and benchmarks.
+
+pub mod cleanup;
+pub mod client;
+pub mod daemon;
+pub mod harness;
+pub mod namespace;
+pub mod network;

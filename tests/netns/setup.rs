@@ -1,0 +1,74 @@
+//! What most tests begin with.
+
+use anyhow::{Result, ensure};
+use hopzero_tests::{
+    client,
+    client::Query,
+    daemon::{Counts, Daemon, Home},
+    harness::Test,
+    network::Network,
+};
+use std::net::SocketAddr;
+
+/// The hooks that work on the node's end of a veth.
+pub const HOOKS: [&str; 2] = ["tc", "xdp-generic"];
+
+/// The same test with every hook.
+pub fn with_each_hook(
+    name: &str,
+    body: impl Fn(&'static str) -> Result<()> + Clone + Send + 'static,
+) -> Vec<Test> {
+    HOOKS
+        .into_iter()
+        .map(|hook| {
+            let body = body.clone();
+            Test::new(format!("{name}::{hook}"), move || body(hook))
+        })
+        .collect()
+}
+
+/// A pod, its node, and a daemon that serves the shop.
+pub struct Setup {
+    // Dropped first: it runs in the network, from the home.
+    pub daemon: Daemon,
+    pub network: Network,
+    pub home: Home,
+}
+
+/// Who answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    Kernel,
+    Socket,
+}
+
+impl Setup {
+    pub fn new(hook: &str) -> Result<Self> {
+        let network = Network::new()?;
+        let home = Home::shop()?;
+        let daemon = Daemon::start(&network.node, &home, hook)?;
+        Ok(Self {
+            daemon,
+            network,
+            home,
+        })
+    }
+
+    /// Asks from the pod over UDP, and says who answered.
+    pub fn ask(&self, server: SocketAddr, query: &Query) -> Result<(Vec<u8>, By)> {
+        let before = self.daemon.counts()?;
+        let answer = client::ask_udp(&self.network.pod, server, query)?;
+        Ok((answer, self.who(before, query)?))
+    }
+
+    /// Who answered the one query since `before`.
+    pub fn who(&self, before: Counts, query: &Query) -> Result<By> {
+        let after = self.daemon.counts()?;
+        let (kernel, socket) = (after.kernel - before.kernel, after.socket - before.socket);
+        ensure!(
+            kernel + socket == 1,
+            "{query:?} was counted {kernel} times by the kernel and {socket} times by the socket"
+        );
+        Ok(if kernel == 1 { By::Kernel } else { By::Socket })
+    }
+}
