@@ -1,6 +1,7 @@
 //! Real sockets across network namespaces: a pod asks, and its node's kernel or socket answers.
 
 mod answers;
+mod checksums;
 mod setup;
 
 use std::process::ExitCode;
@@ -8,7 +9,6 @@ use std::process::ExitCode;
 use hopzero_tests::harness;
 
 fn main() -> ExitCode {
-    let missing = harness::missing_for_namespaces().or_else(harness::missing_for_kernel);
-    let tests = [answers::tests()];
-    harness::run(tests.into_iter().flatten(), missing.as_deref())
+    let tests = [answers::tests(), checksums::tests()];
+    harness::run_in_namespaces(tests.into_iter().flatten())
 }

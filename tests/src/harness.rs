@@ -1,17 +1,46 @@
-//! Test layers that need a kernel: whether they can run, and what is said when they cannot.
+//! Test layers that need the kernel: whether they can run, and what is said when they cannot.
 //!
-//! A test that cannot run is reported as ignored, and prints `SKIPPED <name>: <why>`. With `CI=true` it
-//! fails instead: a layer that is skipped there tests nothing.
+//! A test that cannot run is reported as ignored, and prints `SKIPPED <name>: <why>`. With `CI=true` the
+//! layer then fails: one that is skipped there tests nothing.
 
 use std::{env, process::ExitCode};
 
-use anyhow::Result;
-use hopzero::kernel::{Kernel, KernelError, Options};
+use anyhow::{Result, bail, ensure};
+use hopzero::kernel::{Kernel, Options};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::cleanup;
 
-/// One test: its name and what it does.
+/// Runs trials, and ends with libtest's line of results.
+pub fn run(trials: impl FnOnce() -> Result<Vec<Trial>>, names: &[String]) -> ExitCode {
+    let available = Kernel::check(&Options::default()).map_err(anyhow::Error::from);
+    run_if(available.and_then(|()| trials()), names)
+}
+
+fn run_if(trials: Result<Vec<Trial>>, names: &[String]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let error = match trials {
+        Ok(trials) => return libtest_mimic::run(&arguments, trials).exit_code(),
+        Err(error) => error,
+    };
+    for name in names {
+        println!("SKIPPED {name}: {error:#}");
+    }
+    // What is ignored because it cannot run is not run by --ignored either.
+    arguments.ignored = false;
+    arguments.include_ignored = false;
+    let ignored = names
+        .iter()
+        .map(|name| Trial::test(name, || Ok(())).with_ignored_flag(true));
+    let ended = libtest_mimic::run(&arguments, ignored.collect()).exit_code();
+    if env::var("CI").is_ok_and(|value| value == "true") {
+        println!("CI=true: a layer that needs the kernel must run");
+        return ExitCode::FAILURE;
+    }
+    ended
+}
+
+/// A test by its name and what it does.
 pub struct Test {
     name: String,
     body: Box<dyn FnOnce() -> Result<()> + Send>,
@@ -29,56 +58,36 @@ impl Test {
         }
     }
 
-    fn trial(self, missing: Option<&str>) -> Trial {
+    fn trial(self) -> Trial {
         let Self { name, body } = self;
-        match missing {
-            None => Trial::test(name, move || {
-                body().map_err(|error| Failed::from(format!("{error:#}")))
-            }),
-            Some(why) if is_ci() => {
-                let why = format!("cannot run, and CI=true: {why}");
-                Trial::test(name, move || Err(why.into()))
-            }
-            Some(why) => {
-                eprintln!("SKIPPED {name}: {why}");
-                Trial::test(name, || Ok(())).with_ignored_flag(true)
-            }
-        }
+        Trial::test(name, move || {
+            body().map_err(|error| Failed::from(format!("{error:#}")))
+        })
     }
 }
 
-/// Runs the tests as the command line asks, and prints libtest's summary.
-pub fn run(tests: impl IntoIterator<Item = Test>, missing: Option<&str>) -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    if missing.is_some() {
-        // --ignored would run what cannot run.
-        arguments.ignored = false;
-        arguments.include_ignored = false;
-    }
+/// Runs tests that make network namespaces; those are removed when the run is interrupted, too.
+pub fn run_in_namespaces(tests: impl IntoIterator<Item = Test>) -> ExitCode {
     cleanup::install();
-    let trials = tests.into_iter().map(|test| test.trial(missing)).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let tests: Vec<Test> = tests.into_iter().collect();
+    let names: Vec<String> = tests.iter().map(|test| test.name.clone()).collect();
+    let available = Kernel::check(&Options::default()).map_err(anyhow::Error::from);
+    let available = available.and_then(|()| check_namespaces());
+    run_if(
+        available.map(|()| tests.into_iter().map(Test::trial).collect()),
+        &names,
+    )
 }
 
-/// What is missing for loading and attaching programs.
-pub fn missing_for_kernel() -> Option<String> {
-    Kernel::check(&Options::default())
-        .err()
-        .map(|error: KernelError| error.to_string())
-}
-
-/// What is missing for network namespaces: they are made by root, with iproute2.
-pub fn missing_for_namespaces() -> Option<String> {
+/// Namespaces are made by root, with iproute2.
+fn check_namespaces() -> Result<()> {
     // SAFETY: a system call without arguments that cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        return Some("making network namespaces needs root".to_owned());
-    }
+    let user = unsafe { libc::geteuid() };
+    ensure!(user == 0, "making network namespaces needs root");
     let has_ip = env::var_os("PATH")
         .is_some_and(|path| env::split_paths(&path).any(|directory| directory.join("ip").exists()));
-    (!has_ip).then(|| "ip is missing: install iproute2".to_owned())
-}
-
-/// Whether this is a run where nothing may be skipped.
-pub fn is_ci() -> bool {
-    env::var("CI").is_ok_and(|value| value == "true")
+    if !has_ip {
+        bail!("ip is missing: install iproute2");
+    }
+    Ok(())
 }

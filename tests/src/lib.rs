@@ -6,3 +6,5 @@ pub mod daemon;
 pub mod harness;
 pub mod namespace;
 pub mod network;
+pub mod offload;
+pub mod packets;
