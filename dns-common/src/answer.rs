@@ -283,13 +283,7 @@ fn write_v6(packet: Packet, udp: usize, udp_len: u16) -> Option<()> {
     packet.write(L3 + 16, destination[1])?;
     packet.write(L3 + 24, source[0])?;
     packet.write(L3 + 32, source[1])?;
-    let pseudo_header = Sum::default()
-        .add64(source[0])
-        .add64(source[1])
-        .add64(destination[0])
-        .add64(destination[1])
-        .add32(u32::from(udp_len.to_be()))
-        .add32(17 << 8);
+    let pseudo_header = checksum::pseudo_header(packet, true, udp)?;
     let sum = checksum::add_range(pseudo_header, packet, udp, udp + udp_len as usize)?.finish();
     // A computed 0 is sent as all ones.
     packet.write(udp + 6, if sum == 0 { 0xffff } else { sum })

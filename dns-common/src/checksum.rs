@@ -1,6 +1,9 @@
 //! The Internet checksum (RFC 1071) over packet words.
 
-use crate::packet::Packet;
+use crate::{frame::L3, packet::Packet};
+
+/// IP protocol number of UDP, where it stands in a pseudo-header.
+const UDP: u32 = 17 << 8;
 
 /// A running one's-complement sum. Words are summed as the machine holds them: the sum of
 /// byte-swapped words is the byte-swapped sum, so the result is stored as it is.
@@ -31,6 +34,22 @@ impl Sum {
         let sum = (sum & 0xffff) + (sum >> 16);
         !(sum as u16 + (sum >> 16) as u16)
     }
+}
+
+/// The sum over the pseudo-header of a UDP datagram over IPv4 (RFC 768) or IPv6 (RFC 8200 section 8.1), whose
+/// UDP header is at `udp`.
+#[inline(always)]
+pub fn pseudo_header(packet: Packet, v6: bool, udp: usize) -> Option<Sum> {
+    let length = packet.read::<u16>(udp + 4)?;
+    let sum = Sum::default().add32(u32::from(length)).add32(UDP);
+    Some(if v6 {
+        sum.add64(packet.read(L3 + 8)?)
+            .add64(packet.read(L3 + 16)?)
+            .add64(packet.read(L3 + 24)?)
+            .add64(packet.read(L3 + 32)?)
+    } else {
+        sum.add64(packet.read(L3 + 12)?)
+    })
 }
 
 /// Adds the bytes from `offset` to `end`; at most `words_max` words of eight bytes, and at least eight bytes before `end`.

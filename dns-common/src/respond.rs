@@ -3,7 +3,7 @@
 use crate::{
     answer,
     frame::{self, LinkLayer},
-    layout::{CONTROL_ANSWERING, Control, Scratch},
+    layout::{CONTROL_ANSWERING, Control, Frame, Scratch},
     lookup::{self, Table},
     message,
     packet::Packet,
@@ -25,6 +25,10 @@ pub trait Environment: Table {
     fn resize(&mut self, bytes: usize) -> Result<(), NoRoom>;
     /// What is known of the link layer.
     fn link_layer(&self) -> LinkLayer;
+    /// The answer is complete. Whatever the environment remembers of the query's checksum must not spoil
+    /// the answer's.
+    #[inline(always)]
+    fn settle_checksum(&mut self, _frame: &Frame) {}
 }
 
 /// Answers the packet in place, or leaves every byte of it as it is and says why.
@@ -71,5 +75,7 @@ fn try_respond<E: Environment>(
         // Should it fail, the rest is padding behind the datagram.
         let _ = environment.resize(after);
     }
+    let frame = scratch.frame;
+    environment.settle_checksum(&frame);
     Ok(())
 }

@@ -4,11 +4,14 @@ use core::sync::atomic::AtomicU64;
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{bpf_skb_change_tail, bpf_xdp_adjust_tail},
+    bindings::BPF_F_MARK_MANGLED_0,
+    helpers::{bpf_l4_csum_replace, bpf_skb_change_tail, bpf_xdp_adjust_tail},
     programs::{TcContext, XdpContext},
 };
 use hopzero_common::{
+    checksum,
     frame::LinkLayer,
+    layout::Frame,
     limits::{BUCKET_ENTRIES, CELL_WORDS},
     lookup::Table,
     packet::Packet,
@@ -19,6 +22,10 @@ use crate::maps;
 
 /// `skb->pkt_type` of a packet whose link-layer destination is this device (`PACKET_HOST`).
 const PACKET_HOST: u32 = 0;
+
+const UDP_HEADER_BYTES: usize = 8;
+/// Offset of the checksum in the UDP header.
+const UDP_CHECKSUM: usize = 6;
 
 /// A packet at an XDP hook.
 pub struct Xdp<'a>(pub &'a XdpContext);
@@ -85,6 +92,39 @@ impl Environment for Tc<'_> {
         } else {
             LinkLayer::Foreign
         }
+    }
+
+    /// A query that a local socket sent is `CHECKSUM_PARTIAL`: its field holds the pseudo-header's sum, and
+    /// the rest is added by whoever sends the packet last. The answer is the same skb, and no helper takes
+    /// that state away: a device without checksum offload would add its sum to our finished checksum, and
+    /// the client would drop the answer. Nor can a program see the state. But `bpf_l4_csum_replace` sees it:
+    /// a difference that is not of the pseudo-header is applied only if the skb is *not* partial
+    /// (`inet_proto_csum_replace_by_diff`, the same since Linux 4.8). So the field gets what a partial skb
+    /// must have, and the difference from there to the finished checksum.
+    #[inline(always)]
+    fn settle_checksum(&mut self, frame: &Frame) {
+        let (udp, v6) = (frame.dns as usize - UDP_HEADER_BYTES, frame.v6 != 0);
+        let packet = self.packet();
+        let field = udp + UDP_CHECKSUM;
+        let (Some(finished), Some(sum)) = (
+            packet.read::<u16>(field),
+            checksum::pseudo_header(packet, v6, udp),
+        ) else {
+            return;
+        };
+        let partial = !sum.finish();
+        if packet.write(field, partial).is_none() {
+            return;
+        }
+        let difference = u64::from(partial) + u64::from(!finished);
+        // Over IPv4 0 means "not computed", as we want it; over IPv6 a computed 0 is sent as all ones.
+        let flags = if v6 {
+            u64::from(BPF_F_MARK_MANGLED_0)
+        } else {
+            0
+        };
+        // SAFETY: the context is the program's own. It cannot fail: the field was just written.
+        unsafe { bpf_l4_csum_replace(self.0.as_ptr().cast(), field as u32, 0, difference, flags) };
     }
 }
 
