@@ -4,6 +4,7 @@ pub mod cleanup;
 pub mod client;
 pub mod daemon;
 pub mod harness;
+pub mod loaded;
 pub mod namespace;
 pub mod network;
 pub mod offload;
