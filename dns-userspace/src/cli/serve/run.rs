@@ -83,16 +83,6 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let (sender, changes) = mpsc::channel(BATCHES_MAX);
     let source = Manifests::new(options.manifests, options.service_cidrs);
     let following = source.run(sender, stop.clone());
-    let source_stop = stop.clone();
-    tasks.spawn(async move {
-        following.await?;
-        // A source ends only when it is told to.
-        if source_stop.is_cancelled() {
-            Ok(())
-        } else {
-            Err(anyhow!("the source of changes ended"))
-        }
-    });
     let applying = tokio::task::spawn_blocking(move || {
         apply(changes, &zone, follower, |names| {
             synchronised.store(true, Ordering::Release);
@@ -105,7 +95,20 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
             );
         })
     });
-    tasks.spawn(async move { applying.await.context("the zone is broken")? });
+    let source_stop = stop.clone();
+    tasks.spawn(async move {
+        // Together, since each ends when the other does: the error is that of the cause.
+        tokio::try_join!(
+            async { following.await.map_err(anyhow::Error::from) },
+            async { applying.await.context("the zone is broken")? }
+        )?;
+        // A source ends only when it is told to.
+        if source_stop.is_cancelled() {
+            Ok(())
+        } else {
+            Err(anyhow!("the source of changes ended"))
+        }
+    });
 
     let result = tokio::select! {
         name = signals.wait() => {
