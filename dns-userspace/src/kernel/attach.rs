@@ -199,7 +199,10 @@ fn remedy(mode: Mode, reason: &str) -> &'static str {
         Mode::XdpNative if is(libc::EBUSY) => {
             "another XDP program is attached natively, and is left alone: use --hook tc"
         }
-        Mode::XdpNative | Mode::XdpGeneric if is(libc::EEXIST) || is(libc::EBUSY) => {
+        Mode::XdpGeneric if is(libc::EBUSY) => {
+            "another XDP program is attached in the stack, and is left alone: use --hook tc"
+        }
+        Mode::XdpNative | Mode::XdpGeneric if is(libc::EEXIST) => {
             "an XDP program is attached in another mode, and is left alone: use --hook tc"
         }
         Mode::XdpNative => {
