@@ -3,10 +3,14 @@
 mod answers;
 mod checksums;
 mod edits;
+mod foreign;
 mod passed;
+mod refusals;
 mod residue;
 mod resolver;
 mod setup;
+mod start;
+mod traffic;
 
 use std::process::ExitCode;
 
@@ -15,11 +19,15 @@ use hopzero_tests::harness;
 fn main() -> ExitCode {
     let tests = [
         answers::tests(),
-        checksums::tests(),
         passed::tests(),
         resolver::tests(),
+        checksums::tests(),
         edits::tests(),
         residue::tests(),
+        traffic::tests(),
+        foreign::tests(),
+        refusals::tests(),
+        start::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())
 }

@@ -24,7 +24,7 @@ const ROWS: &[Row] = &[
     ("_grpc._tcp.checkout.shop.svc.cluster.local", rtype::SRV,
         "NOERROR 0 50 9000 checkout.shop.svc.cluster.local."),
     ("dns-version.cluster.local", rtype::TXT, "NOERROR 1.1.0"),
-    ("cluster.local", rtype::NS, "NOERROR ns.dns.cluster.local."),
+    ("cluster.local", rtype::NS, "NOERROR kube-dns.kube-system.svc.cluster.local."),
     // The name is not there, or not yet ready.
     ("nothing.shop.svc.cluster.local", rtype::A, "NXDOMAIN"),
     ("checkout.shop.svc.cluster.local.shop.svc.cluster.local", rtype::A, "NXDOMAIN"),
