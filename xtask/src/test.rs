@@ -5,7 +5,7 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{EXIT_TO_DO, build_ebpf, setup, workspace};
 
@@ -66,6 +66,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_TO_DO));
         }
         build_ebpf::build()?;
+        build_daemon()?;
     }
     let mut all = Sum::default();
     let mut skipped_in_kernel = 0;
@@ -87,6 +88,22 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// The command that the namespace tests start, with the programs that were just built: `cargo test` builds
+/// only what the tests link.
+fn build_daemon() -> Result<()> {
+    let mut command = workspace::cargo();
+    command.args(["build", "-p", "hopzero"]);
+    if workspace::is_ci() {
+        command.arg("--locked");
+    }
+    let status = command.status().context("cannot start cargo")?;
+    ensure!(
+        status.success(),
+        "cargo build -p hopzero ended with {status}"
+    );
+    Ok(())
 }
 
 /// The layers in their order, each once.

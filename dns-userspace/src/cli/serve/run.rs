@@ -98,10 +98,9 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let source_stop = stop.clone();
     tasks.spawn(async move {
         // Together, since each ends when the other does: the error is that of the cause.
-        tokio::try_join!(
-            async { following.await.map_err(anyhow::Error::from) },
-            async { applying.await.context("the zone is broken")? }
-        )?;
+        tokio::try_join!(following, async {
+            applying.await.context("the zone is broken")?
+        })?;
         // A source ends only when it is told to.
         if source_stop.is_cancelled() {
             Ok(())
