@@ -45,8 +45,12 @@ fn name(program: Program, case: &Case) -> String {
 fn trial(program: Program, case: Case, loaded: Arc<Mutex<Loaded>>) -> Trial {
     Trial::test(name(program, &case), move || {
         // A test that failed before says nothing about this one.
-        let mut loaded = loaded.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let outcome = loaded.run(program, &case.packet).map_err(|error| format!("{error:#}"))?;
+        let mut loaded = loaded
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let outcome = loaded
+            .run(program, &case.packet)
+            .map_err(|error| format!("{error:#}"))?;
         case.judge(&outcome).map_err(Failed::from)
     })
 }

@@ -16,7 +16,9 @@ pub fn run(trials: impl FnOnce() -> anyhow::Result<Vec<Trial>>, names: &[String]
             for name in names {
                 println!("SKIPPED {name}: {error:#}");
             }
-            let ignored = names.iter().map(|name| Trial::test(name, || Ok(())).with_ignored_flag(true));
+            let ignored = names
+                .iter()
+                .map(|name| Trial::test(name, || Ok(())).with_ignored_flag(true));
             let ignored = libtest_mimic::run(&arguments, ignored.collect()).exit_code();
             if std::env::var_os("CI").is_some() {
                 println!("CI: the kernel layers must run");
