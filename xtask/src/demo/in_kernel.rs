@@ -12,7 +12,7 @@ use super::{
     ASKS_PER_BAR, ASKS_PER_ROW, Args, Findings, ask,
     daemon::{Daemon, Wanted},
     manifests,
-    network::{DNS_IPV4, DNS_IPV6, NODE_DEVICE, NODE_IPV4, Network},
+    network::{self, DNS_IPV4, DNS_IPV6, NODE_DEVICE, NODE_IPV4, Network},
     probe::{self, Latency},
     questions::{self, Over, Question},
     record,
@@ -46,9 +46,9 @@ pub fn show(args: &Args, hopzero: &Path) -> Result<Findings> {
             if number + 1 == hooks.len() {
                 print_bars(&bars);
                 println!("\nOne record, as the kernel holds it:");
-                record::print(&ids)?;
+                record::print(&ids, questions::to_compare().name)?;
                 if args.keep {
-                    stage.print_how_to_ask();
+                    stage.print_how_to_ask(&ids);
                     wait_for_interrupt();
                 }
             }
@@ -151,8 +151,8 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn print_how_to_ask(&self) {
-        let (pod, node) = (self.network.pod.name(), self.network.node.name());
+    fn print_how_to_ask(&self, programs: &[u64]) {
+        let pod = self.network.pod.name();
         println!(
             "\nThe demo stays up, answering via {}. Ask it yourself:\n",
             self.hook
@@ -160,7 +160,9 @@ impl Stage<'_> {
         println!("  ip netns exec {pod} getent ahosts checkout");
         println!("  ip netns exec {pod} dig db-0.db.data.svc.cluster.local AAAA");
         println!("  ip netns exec {pod} dig -x 10.96.20.20");
-        println!("  nsenter --net=/run/netns/{node} bpftool net");
+        for program in programs {
+            println!("  bpftool prog show id {program}");
+        }
         println!("  {}", self.daemon.stats_command());
         println!(
             "\nIt serves {}: edit a file there, and ask again.",
@@ -183,7 +185,7 @@ fn left_behind(programs: &[u64]) -> usize {
     let deadline = Instant::now() + Duration::from_secs(FREED_SECONDS);
     let mut left: Vec<String>;
     loop {
-        left = super::network::left_behind();
+        left = network::left_behind();
         left.extend(
             programs
                 .iter()
