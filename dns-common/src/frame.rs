@@ -26,13 +26,17 @@ const ETHERTYPE_VLAN: u16 = 0x8100u16.to_be();
 const ETHERTYPE_QINQ: u16 = 0x88a8u16.to_be();
 const UDP: u8 = 17;
 
-/// Who vouches that the link-layer destination is this device.
+/// What is known of the link layer before its header is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkLayer {
-    /// The kernel has already classified the packet as for this host (tc: `PACKET_HOST`).
-    Checked,
-    /// Nobody (XDP): the destination must be in [`Control::macs`].
-    Unchecked,
+    /// The kernel has classified the packet as for this device (tc: `PACKET_HOST`).
+    Ours,
+    /// The kernel has classified it as for somebody else.
+    Foreign,
+    /// It carries a VLAN tag beside its bytes.
+    Tagged,
+    /// Nothing (XDP): the destination must be in [`Control::macs`].
+    Unknown,
 }
 
 /// Parses and judges the headers below DNS.
@@ -41,6 +45,9 @@ pub enum LinkLayer {
 /// Why the packet is not for us.
 #[inline(always)]
 pub fn parse(packet: Packet, control: &Control, link: LinkLayer) -> Result<Frame, Reason> {
+    if link == LinkLayer::Tagged {
+        return Err(Reason::Vlan);
+    }
     let ethertype = packet.read::<u16>(12).ok_or(Reason::NotIp)?;
     let frame = match ethertype {
         ETHERTYPE_IPV4 => parse_v4(packet, control)?,
@@ -48,13 +55,14 @@ pub fn parse(packet: Packet, control: &Control, link: LinkLayer) -> Result<Frame
         ETHERTYPE_VLAN | ETHERTYPE_QINQ => return Err(Reason::Vlan),
         _ => return Err(Reason::NotIp),
     };
-    if link == LinkLayer::Unchecked {
-        let destination = packet.read::<u64>(0).ok_or(Reason::NotIp)? & 0x0000_ffff_ffff_ffff;
-        if !among(&control.macs, control.macs_count, destination) {
-            return Err(Reason::DestinationMac);
+    let ours = match link {
+        LinkLayer::Unknown => {
+            let destination = packet.read::<u64>(0).ok_or(Reason::NotIp)? & 0xffff_ffff_ffff;
+            among(&control.macs, control.macs_count, destination)
         }
-    }
-    Ok(frame)
+        _ => link == LinkLayer::Ours,
+    };
+    if ours { Ok(frame) } else { Err(Reason::DestinationMac) }
 }
 
 /// The DNS message of a UDP header at `udp` whose packet has `rest` bytes from there on.

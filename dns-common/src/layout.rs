@@ -199,6 +199,26 @@ pub struct Control {
     pub macs: [u64; MACS_MAX],
 }
 
+impl Control {
+    /// Nothing to answer, for nobody.
+    pub const fn zeroed() -> Self {
+        Control {
+            layout_version: LAYOUT_VERSION,
+            flags: 0,
+            index_base: 0,
+            buckets: 0,
+            seed: 0,
+            v4_count: 0,
+            v6_count: 0,
+            macs_count: 0,
+            reserved: 0,
+            v4: [0; ADDRESSES_MAX],
+            v6: [[0; 2]; ADDRESSES_MAX],
+            macs: [0; MACS_MAX],
+        }
+    }
+}
+
 /// Working memory of a program run: one element of a per-CPU map. Steps hand each other their
 /// results here, in plain integers: what is read back from a map is unknown to the verifier, so that it
 /// looks at each step once, and not once for every way through the steps before.

@@ -23,7 +23,7 @@ pub trait Environment: Table {
     /// # Errors
     /// There is no room, and the packet is unchanged.
     fn resize(&mut self, bytes: usize) -> Result<(), NoRoom>;
-    /// Whether the link-layer destination has been judged.
+    /// What is known of the link layer.
     fn link_layer(&self) -> LinkLayer;
 }
 

@@ -42,22 +42,14 @@ impl Environment for Xdp<'_> {
 
     #[inline(always)]
     fn link_layer(&self) -> LinkLayer {
-        LinkLayer::Unchecked
+        LinkLayer::Unknown
     }
 }
 
-/// A packet at a tc hook, addressed to this host.
-pub struct Tc<'a>(&'a TcContext);
+/// A packet at a tc hook.
+pub struct Tc<'a>(pub &'a TcContext);
 
-impl<'a> Tc<'a> {
-    /// `None` if the packet is not for this host, or carries a VLAN tag beside its bytes.
-    #[inline(always)]
-    pub fn new(ctx: &'a TcContext) -> Option<Self> {
-        // SAFETY: the context is the program's own.
-        let skb = unsafe { &*ctx.skb.skb };
-        (skb.pkt_type == PACKET_HOST && skb.vlan_present == 0).then_some(Tc(ctx))
-    }
-
+impl Tc<'_> {
     /// The device that the packet came in by.
     #[inline(always)]
     pub fn ifindex(&self) -> u32 {
@@ -84,7 +76,15 @@ impl Environment for Tc<'_> {
 
     #[inline(always)]
     fn link_layer(&self) -> LinkLayer {
-        LinkLayer::Checked
+        // SAFETY: the context is the program's own.
+        let skb = unsafe { &*self.0.skb.skb };
+        if skb.vlan_present != 0 {
+            LinkLayer::Tagged
+        } else if skb.pkt_type == PACKET_HOST {
+            LinkLayer::Ours
+        } else {
+            LinkLayer::Foreign
+        }
     }
 }
 

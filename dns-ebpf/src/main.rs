@@ -45,9 +45,7 @@ pub fn hopzero_xdp(ctx: XdpContext) -> u32 {
 /// tc(x) ingress on the host's side of a pod's veth.
 #[classifier]
 pub fn hopzero_tc(ctx: TcContext) -> i32 {
-    let Some(mut environment) = Tc::new(&ctx) else {
-        return TC_ACT_UNSPEC;
-    };
+    let mut environment = Tc(&ctx);
     let reason = run(&mut environment);
     debug!(
         &ctx,

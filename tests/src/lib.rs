@@ -1,1 +1,3 @@
 //! Helpers of the kernel tests and benchmarks.
+
+pub mod packets;

@@ -164,6 +164,13 @@ fn attach_xdp(ebpf: &mut Ebpf, device: &str, xdp_mode: XdpMode) -> AttachResult 
     Ok(link)
 }
 
+/// Loads both programs.
+pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    loaded(ebpf, TC, SchedClassifier::load)?;
+    loaded(ebpf, XDP, Xdp::load)?;
+    Ok(())
+}
+
 /// The program of that name, loaded once.
 fn loaded<'a, P>(
     ebpf: &'a mut Ebpf,

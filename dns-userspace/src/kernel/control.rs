@@ -30,8 +30,7 @@ const MACS_COUNT_WORD: usize = std::mem::offset_of!(Control, macs_count) / 8;
 impl ControlBlock {
     /// Writes everything but the permission to answer.
     pub(super) fn new(memory: Words, capacity: Capacity, seed: u64, addresses: &[IpAddr]) -> Self {
-        let mut control: Control = bytemuck::Zeroable::zeroed();
-        control.layout_version = LAYOUT_VERSION;
+        let mut control = Control::zeroed();
         control.buckets = capacity.buckets;
         control.seed = seed;
         for address in addresses {

@@ -118,12 +118,28 @@ impl Kernel {
         for device in &options.devices {
             let attached = attach::attach(&mut self.ebpf, device, options.hook)?;
             if attached.mode != Mode::Tcx {
-                self.control.add_mac(attach::mac_of(device)?)?;
+                self.trust_mac(attach::mac_of(device)?)?;
             }
             info!(device, mode = attached.mode.label(), "attached");
             self.attached.push(attached);
         }
         Ok(())
+    }
+
+    /// Loads both programs without attaching them, for tests and benchmarks.
+    ///
+    /// # Errors
+    /// What the verifier says.
+    pub fn load_programs(&mut self) -> Result<(), KernelError> {
+        attach::load(&mut self.ebpf)
+    }
+
+    /// Adds a link-layer destination that XDP answers for.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn trust_mac(&mut self, mac: [u8; 6]) -> Result<(), KernelError> {
+        self.control.add_mac(mac)
     }
 
     /// Lets the programs answer, or makes them pass everything.

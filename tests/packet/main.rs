@@ -1,0 +1,3 @@
+//! The table of packets, through the loaded programs.
+
+fn main() {}

@@ -1,0 +1,129 @@
+//! Packets that must be answered. The message that is expected is the socket's, the headers around it are made
+//! by [`super::build`].
+
+use std::{net::IpAddr, sync::RwLock};
+
+use hopzero::zone::Zone;
+
+use super::{
+    Case, Expect,
+    build::{
+        A, AAAA, CLIENT_PORT, CLIENT_V4, CLIENT_V6, PTR, SERVER_V4, SERVER_V6, answer, message, v4, v6,
+        with_opt,
+    },
+    world::{longest_label, socket_answer},
+};
+
+/// All cases.
+pub fn cases(zone: Zone) -> Vec<Case> {
+    let zone = RwLock::new(zone);
+    let mut cases = Vec::new();
+    for (name, message) in messages() {
+        for (family, server, client) in [
+            ("IPv4", IpAddr::V4(SERVER_V4), IpAddr::V4(CLIENT_V4)),
+            ("IPv6", IpAddr::V6(SERVER_V6), IpAddr::V6(CLIENT_V6)),
+        ] {
+            let reply = socket_answer(&zone, &message);
+            let packet = if server.is_ipv4() { v4(&message) } else { v6(&message) };
+            cases.push(Case {
+                name: format!("{name}, {family}"),
+                packet,
+                expect: Expect::Answer(answer(client, server, CLIENT_PORT, &reply)),
+            });
+        }
+    }
+    cases.push(padded(&zone));
+    cases.push(literal());
+    cases
+}
+
+/// Names and messages that the socket and the kernel answer alike.
+fn messages() -> Vec<(String, Vec<u8>)> {
+    let long = format!(
+        "{}.{}.{}.svc.cluster.local",
+        longest_label('h'),
+        longest_label('s'),
+        longest_label('n')
+    );
+    let questions: [(&str, u16); 14] = [
+        ("web.shop.svc.cluster.local", A),
+        ("WEB.Shop.sVc.cLuSTer.LOCal", A),
+        ("dual.shop.svc.cluster.local", A),
+        ("dual.shop.svc.cluster.local", AAAA),
+        ("six.shop.svc.cluster.local", AAAA),
+        ("db.shop.svc.cluster.local", A),
+        ("db.shop.svc.cluster.local", AAAA),
+        ("db-2.db.shop.svc.cluster.local", A),
+        ("db-2.db.shop.svc.cluster.local", AAAA),
+        (&long, A),
+        ("1.1.96.10.in-addr.arpa", PTR),
+        ("1.0.2.10.in-addr.arpa", PTR),
+        (
+            "2.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.1.0.0.0.0.d.f.IP6.arpa",
+            PTR,
+        ),
+        ("9.9.1.10.in-addr.arpa", PTR),
+    ];
+    let cookie = [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+    let padding = [0, 12, 0, 3, 0, 0, 0];
+    let both = [cookie.as_slice(), &padding].concat();
+    let mut messages = Vec::new();
+    for (name, qtype) in questions {
+        let plain = message(name, qtype);
+        let short = &name[..name.len().min(40)];
+        let mut add = |what: &str, message: Vec<u8>| {
+            messages.push((format!("{short} {qtype} {what}"), message));
+        };
+        add("without OPT", plain.clone());
+        for size in [0, 511, 512, 1232, 4096, 65535] {
+            add(&format!("OPT {size}"), with_opt(plain.clone(), size, false, &[]));
+        }
+        add("OPT with DO", with_opt(plain.clone(), 1232, true, &[]));
+        add("cookie", with_opt(plain.clone(), 1232, false, &cookie));
+        add("two options", with_opt(plain.clone(), 1232, true, &both));
+        for (what, byte2, byte3) in [
+            ("RD off", 0x00, 0x00),
+            ("AA set", 0x05, 0x00),
+            ("RA, Z and AD set", 0x01, 0xe0),
+            ("CD set", 0x01, 0x10),
+            ("RCODE set", 0x01, 0x0f),
+        ] {
+            let mut flagged = plain.clone();
+            (flagged[2], flagged[3]) = (byte2, byte3);
+            add(what, flagged);
+        }
+    }
+    // Sizes: 60 addresses need EDNS, the whole of it.
+    let crowd = "crowd.shop.svc.cluster.local";
+    messages.push(("60 A".into(), with_opt(message(crowd, A), 1232, false, &[])));
+    let fits = 12 + 30 + 4 + 60 * 16 + 11;
+    messages.push(("60 A, just".into(), with_opt(message(crowd, A), fits, false, &[])));
+    messages
+}
+
+/// An Ethernet frame of the minimum length has bytes behind the datagram: they are not the message's.
+fn padded(zone: &RwLock<Zone>) -> Case {
+    let message = message("1.1.96.10.in-addr.arpa", PTR);
+    let reply = socket_answer(zone, &message);
+    let mut packet = v4(&message);
+    packet.resize(packet.len() + 100, 0x77);
+    Case {
+        name: "padding behind the datagram".into(),
+        packet,
+        expect: Expect::Answer(answer(CLIENT_V4.into(), SERVER_V4.into(), CLIENT_PORT, &reply)),
+    }
+}
+
+/// One answer spelt out, so that the table does not rest on the socket alone.
+fn literal() -> Case {
+    let mut reply = vec![0x12, 0x34, 0x85, 0, 0, 1, 0, 1, 0, 0, 0, 1];
+    reply.extend_from_slice(b"\x03wEb\x04shop\x03svc\x07cluster\x05local\0\0\x01\0\x01");
+    reply.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\0\x05\0\x04\x0a\x60\x01\x01");
+    reply.extend_from_slice(b"\0\0\x29\x04\xd0\0\0\x80\0\0\0");
+    let query = with_opt(message("wEb.shop.svc.cluster.local", A), 4096, true, &[]);
+    Case {
+        name: "spelt out".into(),
+        packet: v4(&query),
+        expect: Expect::Answer(answer(CLIENT_V4.into(), SERVER_V4.into(), CLIENT_PORT, &reply)),
+    }
+}

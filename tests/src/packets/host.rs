@@ -1,0 +1,149 @@
+//! The program, run on the host: over a packet with guards around it, and a table in memory.
+
+use std::{cell::Cell, ops::Range, sync::atomic::AtomicU64};
+
+use hopzero::publisher::{Publisher, table::{Capacity, Table}};
+use hopzero_common::{
+    frame::LinkLayer,
+    layout::{CONTROL_ANSWERING, Control, Scratch},
+    limits::{BUCKET_ENTRIES, CELL_WORDS},
+    lookup,
+    packet::Packet,
+    reason::Reason,
+    respond::{Environment, NoRoom, respond},
+};
+
+use super::{
+    Outcome,
+    build::{DEVICE_MAC, SERVER_V4, SERVER_V6},
+    world,
+};
+use hopzero::zone::Zone;
+
+/// The longest packet that can be made.
+const ROOM: usize = 2048;
+/// Bytes before and after the packet that nobody may touch.
+const GUARD: usize = 64;
+const GUARD_BYTE: u8 = 0xa5;
+
+/// A table with a zone, and what CONTROL says.
+pub struct Host {
+    /// Writes into the table.
+    pub publisher: Publisher,
+    /// What the programs are told.
+    pub control: Control,
+}
+
+impl Host {
+    /// The zone, published.
+    pub fn new(zone: &Zone) -> Self {
+        let size = Publisher::measure(zone);
+        let capacity = Capacity::new(size.names * 2, size.cells * 2);
+        let mut publisher = Publisher::new(Table::heap(capacity, 0x5eed));
+        world::publish(&mut publisher, zone);
+        Host { control: control(publisher.table()), publisher }
+    }
+
+    /// Runs the program over a packet.
+    pub fn run(&self, packet: &[u8]) -> Outcome {
+        self.run_on(packet, LinkLayer::Unknown)
+    }
+
+    /// The same with what is known of the link layer.
+    pub fn run_on(&self, packet: &[u8], link: LinkLayer) -> Outcome {
+        let memory = vec![Cell::new(GUARD_BYTE); GUARD + ROOM + GUARD];
+        for (cell, byte) in memory[GUARD..].iter().zip(packet) {
+            cell.set(*byte);
+        }
+        let mut environment = Run { host: self, memory, len: packet.len(), link };
+        // What a run before has left in the working memory must not matter.
+        let mut scratch = Scratch::new();
+        scratch.name.fill(u64::MAX);
+        scratch.record.fill(u64::MAX);
+        let reason = respond(&mut environment, &self.control, &mut scratch);
+        let memory: Vec<u8> = environment.memory.iter().map(Cell::get).collect();
+        let (before, rest) = memory.split_at(GUARD);
+        let (packet, after) = rest.split_at(environment.len);
+        assert!(
+            before.iter().chain(after).all(|byte| *byte == GUARD_BYTE),
+            "wrote outside of the packet"
+        );
+        Outcome {
+            answered: reason == Reason::Answered,
+            reason,
+            packet: packet.to_vec(),
+        }
+    }
+}
+
+/// What the programs are told for [`super::build`]'s addresses.
+fn control(table: &Table) -> Control {
+    let mut control = Control::zeroed();
+    control.flags = CONTROL_ANSWERING;
+    control.buckets = table.capacity().buckets;
+    control.seed = table.seed();
+    control.v4[0] = u32::from_le_bytes(SERVER_V4.octets());
+    control.v4_count = 1;
+    let v6 = SERVER_V6.octets();
+    let half = |from: usize| u64::from_le_bytes(v6[from..from + 8].try_into().expect("eight bytes"));
+    control.v6[0] = [half(0), half(8)];
+    control.v6_count = 1;
+    let mut mac = [0; 8];
+    mac[..6].copy_from_slice(&DEVICE_MAC);
+    control.macs[0] = u64::from_le_bytes(mac);
+    control.macs_count = 1;
+    control
+}
+
+struct Run<'a> {
+    host: &'a Host,
+    // Cells, since the program writes through a pointer while this is borrowed.
+    memory: Vec<Cell<u8>>,
+    len: usize,
+    link: LinkLayer,
+}
+
+impl Run<'_> {
+    fn fill(&self, range: Range<usize>, byte: u8) {
+        for cell in &self.memory[GUARD + range.start..GUARD + range.end] {
+            cell.set(byte);
+        }
+    }
+}
+
+impl Environment for Run<'_> {
+    fn packet(&self) -> Packet {
+        let start = self.memory[GUARD..].as_ptr().cast_mut().cast::<u8>();
+        // SAFETY: within `memory`, whose cells may be written through shared references, and which
+        // nobody else looks at while the program runs.
+        unsafe { Packet::new(start, start.add(self.len)) }
+    }
+
+    fn resize(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        if bytes > ROOM {
+            return Err(NoRoom);
+        }
+        // As the kernel does: what is grown is zero, what is cut is gone.
+        if bytes > self.len {
+            self.fill(self.len..bytes, 0);
+        } else {
+            self.fill(bytes..self.len, GUARD_BYTE);
+        }
+        self.len = bytes;
+        Ok(())
+    }
+
+    fn link_layer(&self) -> LinkLayer {
+        self.link
+    }
+}
+
+impl lookup::Table for Run<'_> {
+    fn bucket(&self, index: u32) -> Option<&[AtomicU64; BUCKET_ENTRIES]> {
+        self.host.publisher.table().bucket(index)
+    }
+
+    fn cell(&self, index: u32) -> Option<&[AtomicU64; CELL_WORDS]> {
+        self.host.publisher.table().cell(index)
+    }
+}

@@ -1,0 +1,132 @@
+//! The program, run by the kernel on a packet of ours (`BPF_PROG_TEST_RUN`).
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use aya::{
+    programs::{SchedClassifier, Xdp},
+    {TestRun as _, TestRunOptions},
+};
+use hopzero::{
+    kernel::{Kernel, Options},
+    publisher::{Publisher, table::Capacity},
+    zone::Zone,
+};
+use hopzero_common::reason::Reason;
+
+use super::{
+    Outcome,
+    build::{DEVICE_MAC, SERVER_V4, SERVER_V6},
+    world,
+};
+
+/// Which program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `hopzero_xdp`
+    Xdp,
+    /// `hopzero_tc`
+    Tc,
+}
+
+/// Longer than any answer.
+const ROOM: usize = 4096;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+/// `TC_ACT_UNSPEC`, -1.
+const TC_PASS: u32 = u32::MAX;
+const TC_REDIRECT: u32 = 7;
+
+/// Loaded programs and a published zone.
+pub struct Loaded {
+    /// The loaded object.
+    pub kernel: Kernel,
+}
+
+impl Loaded {
+    /// Loads both programs and publishes the zone.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn new(zone: &Zone) -> anyhow::Result<Self> {
+        let size = Publisher::measure(zone);
+        Self::with_capacity(zone, Capacity::new(size.names * 2, size.cells * 2))
+    }
+
+    /// The same with room for more.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn with_capacity(zone: &Zone, capacity: Capacity) -> anyhow::Result<Self> {
+        let options = Options {
+            answer_for: vec![SERVER_V4.into(), SERVER_V6.into()],
+            ..Options::default()
+        };
+        Kernel::check(&options)?;
+        let mut kernel = Kernel::load(&options, capacity)?;
+        kernel.load_programs()?;
+        kernel.trust_mac(DEVICE_MAC)?;
+        world::publish(&mut kernel.publisher, zone);
+        kernel.answer(true);
+        Ok(Loaded { kernel })
+    }
+
+    /// Runs a program once.
+    ///
+    /// # Errors
+    /// The system call fails, or the program does what it never may: drop, abort, redirect elsewhere.
+    pub fn run(&mut self, program: Program, packet: &[u8]) -> anyhow::Result<Outcome> {
+        let before = self.counts()?;
+        let mut out = vec![0; ROOM];
+        let (action, len) = self.run_raw(program, packet, &mut out)?;
+        let reason = self.reason_since(&before)?;
+        out.truncate(len);
+        let answered = match (program, action) {
+            (Program::Xdp, XDP_TX) | (Program::Tc, TC_REDIRECT) => true,
+            (Program::Xdp, XDP_PASS) | (Program::Tc, TC_PASS) => false,
+            _ => bail!("{program:?} returned {action}"),
+        };
+        Ok(Outcome { answered, reason, packet: out })
+    }
+
+    /// Runs a program once; returns its action and the length of the packet in `out`.
+    ///
+    /// # Errors
+    /// The system call fails.
+    pub fn run_raw(&mut self, program: Program, packet: &[u8], out: &mut [u8]) -> anyhow::Result<(u32, usize)> {
+        let options = TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(out),
+            ..TestRunOptions::default()
+        };
+        let ebpf = self.kernel.ebpf();
+        let result = match program {
+            Program::Xdp => {
+                let program: &Xdp = ebpf.program("hopzero_xdp").context("no program")?.try_into()?;
+                program.test_run(options)
+            }
+            Program::Tc => {
+                let program: &SchedClassifier =
+                    ebpf.program("hopzero_tc").context("no program")?.try_into()?;
+                program.test_run(options)
+            }
+        }?;
+        Ok((result.return_value, result.data_size_out as usize))
+    }
+
+    fn counts(&self) -> anyhow::Result<BTreeMap<Reason, u64>> {
+        Ok(self.kernel.counters().read()?.into_iter().collect())
+    }
+
+    /// The one reason that was counted since, once.
+    fn reason_since(&self, before: &BTreeMap<Reason, u64>) -> anyhow::Result<Reason> {
+        let moved: Vec<(Reason, u64)> = (self.counts()?.into_iter())
+            .map(|(reason, count)| (reason, count - before.get(&reason).copied().unwrap_or(0)))
+            .filter(|(_, count)| *count != 0)
+            .collect();
+        match moved[..] {
+            [(reason, 1)] => Ok(reason),
+            _ => bail!("one packet was counted as {moved:?}"),
+        }
+    }
+}

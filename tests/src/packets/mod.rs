@@ -1,0 +1,85 @@
+//! Packets, and what must become of them: one table for the host and for the kernel.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`build`] | queries, byte by byte |
+//! | [`world`] | the zone that they ask |
+//! | [`host`] | the program, run on the host |
+//! | [`kernel`] | the program, run by `BPF_PROG_TEST_RUN` |
+//! | [`passes`] | packets that must come out as they went in |
+//! | [`answers`] | packets that must be answered |
+
+pub mod answers;
+pub mod build;
+pub mod host;
+pub mod kernel;
+pub mod passes;
+pub mod world;
+
+use hopzero_common::reason::Reason;
+
+/// A packet and what must become of it.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What is special about it.
+    pub name: String,
+    /// What goes in.
+    pub packet: Vec<u8>,
+    /// What must happen.
+    pub expect: Expect,
+}
+
+/// What must become of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// It comes out byte for byte as it went in, for this reason.
+    Pass(Reason),
+    /// It comes out as this answer.
+    Answer(Vec<u8>),
+}
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether it goes back where it came from.
+    pub answered: bool,
+    /// Why.
+    pub reason: Reason,
+    /// What came out.
+    pub packet: Vec<u8>,
+}
+
+impl Case {
+    /// Says how the outcome is not as it must be.
+    ///
+    /// # Errors
+    /// The difference, readable.
+    pub fn judge(&self, outcome: &Outcome) -> Result<(), String> {
+        let (answered, reason, packet) = match &self.expect {
+            Expect::Pass(reason) => (false, *reason, &self.packet),
+            Expect::Answer(packet) => (true, Reason::Answered, packet),
+        };
+        if outcome.reason != reason {
+            return Err(format!("{}: {:?}, expected {reason:?}", self.name, outcome.reason));
+        }
+        if outcome.answered != answered {
+            return Err(format!("{}: answered is {}", self.name, outcome.answered));
+        }
+        if outcome.packet != *packet {
+            return Err(format!(
+                "{}: came out as\n  {}\nexpected\n  {}",
+                self.name,
+                hex(&outcome.packet),
+                hex(packet)
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The zone that the packets ask: a few services of every kind.
+
+use std::fmt::Write as _;
+
+use hickory_proto::rr::Name;
+use hopzero::{
+    publisher::Publisher,
+    socket::{Responder, Transport},
+    source::{Change, manifests},
+    zone::{Zone, ZoneConfig},
+};
+
+/// A synchronised zone, `cluster.local` and both reverse zones, TTL 5.
+pub fn zone() -> Zone {
+    zone_of(&manifests())
+}
+
+/// A synchronised zone of some manifests.
+pub fn zone_of(yaml: &str) -> Zone {
+    let name = |text: &str| Name::from_ascii(text).expect("a name");
+    let mut zone = Zone::new(ZoneConfig {
+        origin: name("cluster.local."),
+        reverse: vec![name("in-addr.arpa."), name("ip6.arpa.")],
+        ttl: 5,
+    });
+    let objects = manifests::yaml(yaml).expect("manifests of a test");
+    let mut batch: Vec<Change> = objects.into_iter().map(Change::Upsert).collect();
+    batch.push(Change::Synchronised);
+    zone.apply(batch, 1_700_000_000);
+    zone
+}
+
+/// Fills a publisher's table.
+pub fn publish(publisher: &mut Publisher, zone: &Zone) {
+    publisher.publish_all(zone);
+    assert_eq!(publisher.rejected(), 0, "the world fits");
+}
+
+/// What the socket answers to the same message.
+pub fn socket_answer(zone: &std::sync::RwLock<Zone>, message: &[u8]) -> Vec<u8> {
+    Responder::new(false)
+        .respond(message, Transport::Udp, zone)
+        .expect("a query")
+        .bytes
+}
+
+/// 63 letters: the longest label.
+pub fn longest_label(letter: char) -> String {
+    letter.to_string().repeat(63)
+}
+
+fn manifests() -> String {
+    let mut yaml = String::from(
+        "
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: 10.96.1.1, clusterIPs: [10.96.1.1], ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: dual, namespace: shop}
+spec:
+  clusterIP: 10.96.1.2
+  clusterIPs: [10.96.1.2, 'fd00:10:96::12']
+  ports: [{name: http, port: 80}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: six, namespace: shop}
+spec: {clusterIP: 'fd00:10:96::13', clusterIPs: ['fd00:10:96::13'], ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: outside, namespace: shop}
+spec: {type: ExternalName, externalName: example.com}
+",
+    );
+    headless(&mut yaml, "db", 3);
+    headless(&mut yaml, "crowd", 60);
+    headless(&mut yaml, "throng", 90);
+    let (service, namespace) = (longest_label('s'), longest_label('n'));
+    write!(
+        yaml,
+        "
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {namespace}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {service}, namespace: {namespace}}}
+spec: {{clusterIP: None, ports: [{{name: x, port: 1}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: long, namespace: {namespace}, labels: {{kubernetes.io/service-name: {service}}}}}
+addressType: IPv4
+endpoints: [{{addresses: [10.1.9.9], hostname: {host}}}]
+ports: [{{name: x, port: 1}}]
+",
+        host = longest_label('h')
+    )
+    .expect("a string");
+    yaml
+}
+
+/// A headless service of `count` endpoints with addresses of both families.
+fn headless(yaml: &mut String, name: &str, count: usize) {
+    write!(
+        yaml,
+        "
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: shop}}
+spec: {{clusterIP: None, clusterIPs: [None], ports: [{{name: x, port: 1}}]}}
+"
+    )
+    .expect("a string");
+    let octet = name.len();
+    for (family, address) in [("IPv4", format!("10.{octet}.0.")), ("IPv6", format!("fd00:{octet}::"))] {
+        write!(
+            yaml,
+            "
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}-{suffix}, namespace: shop, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: {family}
+ports: [{{name: x, port: 1}}]
+endpoints:
+",
+            suffix = family.to_lowercase()
+        )
+        .expect("a string");
+        for index in 0..count {
+            writeln!(yaml, "- {{addresses: ['{address}{}'], hostname: {name}-{index}}}", index + 1)
+                .expect("a string");
+        }
+    }
+}
