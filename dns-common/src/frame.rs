@@ -62,7 +62,11 @@ pub fn parse(packet: Packet, control: &Control, link: LinkLayer) -> Result<Frame
         }
         _ => link == LinkLayer::Ours,
     };
-    if ours { Ok(frame) } else { Err(Reason::DestinationMac) }
+    if ours {
+        Ok(frame)
+    } else {
+        Err(Reason::DestinationMac)
+    }
 }
 
 /// The DNS message of a UDP header at `udp` whose packet has `rest` bytes from there on.

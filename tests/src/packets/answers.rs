@@ -8,8 +8,8 @@ use hopzero::zone::Zone;
 use super::{
     Case, Expect,
     build::{
-        A, AAAA, CLIENT_PORT, CLIENT_V4, CLIENT_V6, PTR, SERVER_V4, SERVER_V6, answer, message, v4, v6,
-        with_opt,
+        A, AAAA, CLIENT_PORT, CLIENT_V4, CLIENT_V6, PTR, SERVER_V4, SERVER_V6, answer, message, v4,
+        v6, with_opt,
     },
     world::{longest_label, socket_answer},
 };
@@ -24,7 +24,11 @@ pub fn cases(zone: Zone) -> Vec<Case> {
             ("IPv6", IpAddr::V6(SERVER_V6), IpAddr::V6(CLIENT_V6)),
         ] {
             let reply = socket_answer(&zone, &message);
-            let packet = if server.is_ipv4() { v4(&message) } else { v6(&message) };
+            let packet = if server.is_ipv4() {
+                v4(&message)
+            } else {
+                v6(&message)
+            };
             cases.push(Case {
                 name: format!("{name}, {family}"),
                 packet,
@@ -76,7 +80,10 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         };
         add("without OPT", plain.clone());
         for size in [0, 511, 512, 1232, 4096, 65535] {
-            add(&format!("OPT {size}"), with_opt(plain.clone(), size, false, &[]));
+            add(
+                &format!("OPT {size}"),
+                with_opt(plain.clone(), size, false, &[]),
+            );
         }
         add("OPT with DO", with_opt(plain.clone(), 1232, true, &[]));
         add("cookie", with_opt(plain.clone(), 1232, false, &cookie));
@@ -97,7 +104,10 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     let crowd = "crowd.shop.svc.cluster.local";
     messages.push(("60 A".into(), with_opt(message(crowd, A), 1232, false, &[])));
     let fits = 12 + 30 + 4 + 60 * 16 + 11;
-    messages.push(("60 A, just".into(), with_opt(message(crowd, A), fits, false, &[])));
+    messages.push((
+        "60 A, just".into(),
+        with_opt(message(crowd, A), fits, false, &[]),
+    ));
     messages
 }
 
@@ -110,7 +120,12 @@ fn padded(zone: &RwLock<Zone>) -> Case {
     Case {
         name: "padding behind the datagram".into(),
         packet,
-        expect: Expect::Answer(answer(CLIENT_V4.into(), SERVER_V4.into(), CLIENT_PORT, &reply)),
+        expect: Expect::Answer(answer(
+            CLIENT_V4.into(),
+            SERVER_V4.into(),
+            CLIENT_PORT,
+            &reply,
+        )),
     }
 }
 
@@ -124,6 +139,11 @@ fn literal() -> Case {
     Case {
         name: "spelt out".into(),
         packet: v4(&query),
-        expect: Expect::Answer(answer(CLIENT_V4.into(), SERVER_V4.into(), CLIENT_PORT, &reply)),
+        expect: Expect::Answer(answer(
+            CLIENT_V4.into(),
+            SERVER_V4.into(),
+            CLIENT_PORT,
+            &reply,
+        )),
     }
 }

@@ -35,7 +35,11 @@ pub const PTR: u16 = 12;
 /// A name in wire form, its case kept; escapes are not understood.
 pub fn wire_name(name: &str) -> Vec<u8> {
     let mut wire = Vec::new();
-    for label in name.trim_end_matches('.').split('.').filter(|label| !label.is_empty()) {
+    for label in name
+        .trim_end_matches('.')
+        .split('.')
+        .filter(|label| !label.is_empty())
+    {
         wire.push(u8::try_from(label.len()).expect("a label of a test"));
         wire.extend_from_slice(label.as_bytes());
     }
@@ -80,7 +84,13 @@ pub fn v6(message: &[u8]) -> Vec<u8> {
 }
 
 /// A datagram from the client to the device.
-pub fn packet(source: IpAddr, destination: IpAddr, sport: u16, dport: u16, payload: &[u8]) -> Vec<u8> {
+pub fn packet(
+    source: IpAddr,
+    destination: IpAddr,
+    sport: u16,
+    dport: u16,
+    payload: &[u8],
+) -> Vec<u8> {
     let macs = (CLIENT_MAC, DEVICE_MAC);
     frame(macs, (source, destination), (sport, dport), 0x1c1c, payload)
 }

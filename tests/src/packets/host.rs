@@ -2,7 +2,10 @@
 
 use std::{cell::Cell, ops::Range, sync::atomic::AtomicU64};
 
-use hopzero::publisher::{Publisher, table::{Capacity, Table}};
+use hopzero::publisher::{
+    Publisher,
+    table::{Capacity, Table},
+};
 use hopzero_common::{
     frame::LinkLayer,
     layout::{CONTROL_ANSWERING, Control, Scratch},
@@ -41,7 +44,10 @@ impl Host {
         let capacity = Capacity::new(size.names * 2, size.cells * 2);
         let mut publisher = Publisher::new(Table::heap(capacity, 0x5eed));
         world::publish(&mut publisher, zone);
-        Host { control: control(publisher.table()), publisher }
+        Host {
+            control: control(publisher.table()),
+            publisher,
+        }
     }
 
     /// Runs the program over a packet.
@@ -55,7 +61,12 @@ impl Host {
         for (cell, byte) in memory[GUARD..].iter().zip(packet) {
             cell.set(*byte);
         }
-        let mut environment = Run { host: self, memory, len: packet.len(), link };
+        let mut environment = Run {
+            host: self,
+            memory,
+            len: packet.len(),
+            link,
+        };
         // What a run before has left in the working memory must not matter.
         let mut scratch = Scratch::new();
         scratch.name.fill(u64::MAX);
@@ -85,7 +96,8 @@ fn control(table: &Table) -> Control {
     control.v4[0] = u32::from_le_bytes(SERVER_V4.octets());
     control.v4_count = 1;
     let v6 = SERVER_V6.octets();
-    let half = |from: usize| u64::from_le_bytes(v6[from..from + 8].try_into().expect("eight bytes"));
+    let half =
+        |from: usize| u64::from_le_bytes(v6[from..from + 8].try_into().expect("eight bytes"));
     control.v6[0] = [half(0), half(8)];
     control.v6_count = 1;
     let mut mac = [0; 8];

@@ -86,14 +86,23 @@ impl Loaded {
             (Program::Xdp, XDP_PASS) | (Program::Tc, TC_PASS) => false,
             _ => bail!("{program:?} returned {action}"),
         };
-        Ok(Outcome { answered, reason, packet: out })
+        Ok(Outcome {
+            answered,
+            reason,
+            packet: out,
+        })
     }
 
     /// Runs a program once; returns its action and the length of the packet in `out`.
     ///
     /// # Errors
     /// The system call fails.
-    pub fn run_raw(&mut self, program: Program, packet: &[u8], out: &mut [u8]) -> anyhow::Result<(u32, usize)> {
+    pub fn run_raw(
+        &mut self,
+        program: Program,
+        packet: &[u8],
+        out: &mut [u8],
+    ) -> anyhow::Result<(u32, usize)> {
         let options = TestRunOptions {
             data_in: Some(packet),
             data_out: Some(out),
@@ -102,12 +111,17 @@ impl Loaded {
         let ebpf = self.kernel.ebpf();
         let result = match program {
             Program::Xdp => {
-                let program: &Xdp = ebpf.program("hopzero_xdp").context("no program")?.try_into()?;
+                let program: &Xdp = ebpf
+                    .program("hopzero_xdp")
+                    .context("no program")?
+                    .try_into()?;
                 program.test_run(options)
             }
             Program::Tc => {
-                let program: &SchedClassifier =
-                    ebpf.program("hopzero_tc").context("no program")?.try_into()?;
+                let program: &SchedClassifier = ebpf
+                    .program("hopzero_tc")
+                    .context("no program")?
+                    .try_into()?;
                 program.test_run(options)
             }
         }?;

@@ -60,7 +60,10 @@ impl Case {
             Expect::Answer(packet) => (true, Reason::Answered, packet),
         };
         if outcome.reason != reason {
-            return Err(format!("{}: {:?}, expected {reason:?}", self.name, outcome.reason));
+            return Err(format!(
+                "{}: {:?}, expected {reason:?}",
+                self.name, outcome.reason
+            ));
         }
         if outcome.answered != answered {
             return Err(format!("{}: answered is {}", self.name, outcome.answered));

@@ -35,7 +35,11 @@ struct Cases(Vec<Case>);
 impl Cases {
     fn add(&mut self, name: impl Into<String>, reason: Reason, packet: Vec<u8>) {
         let name = name.into();
-        self.0.push(Case { name, packet, expect: Expect::Pass(reason) });
+        self.0.push(Case {
+            name,
+            packet,
+            expect: Expect::Pass(reason),
+        });
     }
 
     /// The query over IPv4, changed.
@@ -66,19 +70,29 @@ fn link(cases: &mut Cases) {
         ("VLAN", [0x81, 0x00], Reason::Vlan),
         ("QinQ", [0x88, 0xa8], Reason::Vlan),
     ] {
-        cases.v4(name, reason, |packet| packet[12..14].copy_from_slice(&ethertype));
+        cases.v4(name, reason, |packet| {
+            packet[12..14].copy_from_slice(&ethertype)
+        });
     }
-    cases.v4("IPv6 header behind the type of IPv4", Reason::NotUdp, |packet| {
-        *packet = v6(&message(WEB, A));
-        packet[12..14].copy_from_slice(&[0x08, 0x00]);
-    });
+    cases.v4(
+        "IPv6 header behind the type of IPv4",
+        Reason::NotUdp,
+        |packet| {
+            *packet = v6(&message(WEB, A));
+            packet[12..14].copy_from_slice(&[0x08, 0x00]);
+        },
+    );
     for (name, mac) in [
         ("another device's frame", [0x02, 0, 0, 0, 0, 0x99]),
         ("a broadcast frame", [0xff; 6]),
         ("a multicast frame", [0x01, 0, 0x5e, 0, 0, 1]),
     ] {
-        cases.v4(name, Reason::DestinationMac, |packet| packet[..6].copy_from_slice(&mac));
-        cases.v6(name, Reason::DestinationMac, |packet| packet[..6].copy_from_slice(&mac));
+        cases.v4(name, Reason::DestinationMac, |packet| {
+            packet[..6].copy_from_slice(&mac)
+        });
+        cases.v6(name, Reason::DestinationMac, |packet| {
+            packet[..6].copy_from_slice(&mac)
+        });
     }
 }
 
@@ -94,11 +108,23 @@ fn ipv4(cases: &mut Cases) {
         packet.splice(UDP_V4..UDP_V4, [1, 1, 1, 0]);
         fix_v4_checksum(packet);
     });
-    cases.v4("more fragments", Reason::Fragment, |packet| packet[L3 + 6] = 0x20);
-    cases.v4("a later fragment", Reason::Fragment, |packet| packet[L3 + 7] = 1);
-    cases.v4("the last fragment", Reason::Fragment, |packet| packet[L3 + 6] = 0x1f);
+    cases.v4("more fragments", Reason::Fragment, |packet| {
+        packet[L3 + 6] = 0x20
+    });
+    cases.v4("a later fragment", Reason::Fragment, |packet| {
+        packet[L3 + 7] = 1
+    });
+    cases.v4("the last fragment", Reason::Fragment, |packet| {
+        packet[L3 + 6] = 0x1f
+    });
     let source = |address: [u8; 4]| {
-        packet(Ipv4Addr::from(address).into(), SERVER_V4.into(), CLIENT_PORT, 53, &message(WEB, A))
+        packet(
+            Ipv4Addr::from(address).into(),
+            SERVER_V4.into(),
+            CLIENT_PORT,
+            53,
+            &message(WEB, A),
+        )
     };
     for (name, address) in [
         ("from 0.0.0.0", [0, 0, 0, 0]),
@@ -120,9 +146,15 @@ fn ipv4(cases: &mut Cases) {
         let packet = packet(CLIENT_V4.into(), to, CLIENT_PORT, 53, &message(WEB, A));
         cases.add(name, Reason::Destination, packet);
     }
-    cases.v4("total length 27", Reason::Length, |packet| packet[L3 + 2..L3 + 4].copy_from_slice(&[0, 27]));
-    cases.v4("total length one too many", Reason::Length, |packet| packet[L3 + 3] += 1);
-    cases.v4("total length one too few", Reason::Length, |packet| packet[L3 + 3] -= 1);
+    cases.v4("total length 27", Reason::Length, |packet| {
+        packet[L3 + 2..L3 + 4].copy_from_slice(&[0, 27])
+    });
+    cases.v4("total length one too many", Reason::Length, |packet| {
+        packet[L3 + 3] += 1
+    });
+    cases.v4("total length one too few", Reason::Length, |packet| {
+        packet[L3 + 3] -= 1
+    });
     cases.v4("cut at the end", Reason::Length, |packet| {
         packet.pop();
     });
@@ -138,25 +170,46 @@ fn ipv6(cases: &mut Cases) {
     ] {
         cases.v6(name, Reason::NotUdp, |packet| packet[L3 + 6] = next_header);
     }
-    cases.v6("version 4 in an IPv6 header", Reason::IpOptions, |packet| packet[L3] = 0x40);
+    cases.v6("version 4 in an IPv6 header", Reason::IpOptions, |packet| {
+        packet[L3] = 0x40
+    });
     for (name, address) in [
         ("from ::", Ipv6Addr::UNSPECIFIED),
         ("from ::1", Ipv6Addr::LOCALHOST),
         ("from ff02::1", Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)),
         ("from our own IPv6 address", SERVER_V6),
     ] {
-        let packet = packet(address.into(), SERVER_V6.into(), CLIENT_PORT, 53, &message(WEB, A));
+        let packet = packet(
+            address.into(),
+            SERVER_V6.into(),
+            CLIENT_PORT,
+            53,
+            &message(WEB, A),
+        );
         cases.add(name, Reason::Source, packet);
     }
     for (name, address) in [
-        ("to another IPv6 address", Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0xb)),
+        (
+            "to another IPv6 address",
+            Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0xb),
+        ),
         ("to ff02::fb", Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb)),
     ] {
-        let packet = packet(CLIENT_V6.into(), address.into(), CLIENT_PORT, 53, &message(WEB, A));
+        let packet = packet(
+            CLIENT_V6.into(),
+            address.into(),
+            CLIENT_PORT,
+            53,
+            &message(WEB, A),
+        );
         cases.add(name, Reason::Destination, packet);
     }
-    cases.v6("payload length one too many", Reason::Length, |packet| packet[L3 + 5] += 1);
-    cases.v6("payload length 0", Reason::Length, |packet| packet[L3 + 4..L3 + 6].fill(0));
+    cases.v6("payload length one too many", Reason::Length, |packet| {
+        packet[L3 + 5] += 1
+    });
+    cases.v6("payload length 0", Reason::Length, |packet| {
+        packet[L3 + 4..L3 + 6].fill(0)
+    });
     cases.v6("cut at the end, IPv6", Reason::Length, |packet| {
         packet.pop();
     });
@@ -177,22 +230,42 @@ fn udp(cases: &mut Cases) {
             from(CLIENT_V6.into(), SERVER_V6.into()),
         );
     }
-    cases.v4("to port 54", Reason::NotDns, |packet| packet[UDP_V4 + 3] = 54);
-    cases.v4("to port 13568, 53 the wrong way round", Reason::NotDns, |packet| {
-        packet[UDP_V4 + 2..UDP_V4 + 4].copy_from_slice(&[53, 0]);
+    cases.v4("to port 54", Reason::NotDns, |packet| {
+        packet[UDP_V4 + 3] = 54
     });
+    cases.v4(
+        "to port 13568, 53 the wrong way round",
+        Reason::NotDns,
+        |packet| {
+            packet[UDP_V4 + 2..UDP_V4 + 4].copy_from_slice(&[53, 0]);
+        },
+    );
     cases.v6("to port 5353", Reason::NotDns, |packet| {
         packet[UDP_V6 + 2..UDP_V6 + 4].copy_from_slice(&5353u16.to_be_bytes());
     });
-    cases.v4("UDP length 7", Reason::Length, |packet| packet[UDP_V4 + 4..UDP_V4 + 6].copy_from_slice(&[0, 7]));
-    cases.v4("UDP length one too many", Reason::Length, |packet| packet[UDP_V4 + 5] += 1);
-    cases.v4("UDP length one too few", Reason::Length, |packet| packet[UDP_V4 + 5] -= 1);
-    cases.v6("UDP length one too many, IPv6", Reason::Length, |packet| packet[UDP_V6 + 5] += 1);
+    cases.v4("UDP length 7", Reason::Length, |packet| {
+        packet[UDP_V4 + 4..UDP_V4 + 6].copy_from_slice(&[0, 7])
+    });
+    cases.v4("UDP length one too many", Reason::Length, |packet| {
+        packet[UDP_V4 + 5] += 1
+    });
+    cases.v4("UDP length one too few", Reason::Length, |packet| {
+        packet[UDP_V4 + 5] -= 1
+    });
+    cases.v6("UDP length one too many, IPv6", Reason::Length, |packet| {
+        packet[UDP_V6 + 5] += 1
+    });
     cases.message("an empty datagram", Reason::Length, &[]);
     cases.message("eleven bytes", Reason::Length, &message(WEB, A)[..11]);
-    cases.v4("cut in the UDP header", Reason::Length, |packet| packet.truncate(UDP_V4 + 4));
-    cases.v4("cut in the DNS header", Reason::Length, |packet| packet.truncate(DNS_V4 + 6));
-    cases.v6("cut in the name", Reason::Length, |packet| packet.truncate(DNS_V6 + 20));
+    cases.v4("cut in the UDP header", Reason::Length, |packet| {
+        packet.truncate(UDP_V4 + 4)
+    });
+    cases.v4("cut in the DNS header", Reason::Length, |packet| {
+        packet.truncate(DNS_V4 + 6)
+    });
+    cases.v6("cut in the name", Reason::Length, |packet| {
+        packet.truncate(DNS_V6 + 20)
+    });
 }
 
 fn header(cases: &mut Cases) {
@@ -238,31 +311,64 @@ fn header(cases: &mut Cases) {
 fn question(cases: &mut Cases) {
     let mut class = message(WEB, A);
     let end = class.len();
-    for (name, value) in [("CHAOS", [0, 3]), ("NONE", [0, 254]), ("ANY", [0, 255]), ("256", [1, 0])] {
+    for (name, value) in [
+        ("CHAOS", [0, 3]),
+        ("NONE", [0, 254]),
+        ("ANY", [0, 255]),
+        ("256", [1, 0]),
+    ] {
         class[end - 2..].copy_from_slice(&value);
         cases.message(&format!("class {name}"), Reason::Class, &class);
     }
     let mut question = |name: &str, reason, wire: &[u8]| {
         cases.message(name, reason, &message_of(wire, A));
     };
-    question("a name that is a pointer", Reason::UnknownName, &[0xc0, 0x0c, 0]);
-    question("a name with a pointer", Reason::UnknownName, b"\x03web\xc0\x10\0");
-    question("a label of 64", Reason::UnknownName, &[&[64u8][..], &[b'a'; 64], &[0]].concat());
-    question("a label that is too long", Reason::UnknownName, b"\x30web\0");
+    question(
+        "a name that is a pointer",
+        Reason::UnknownName,
+        &[0xc0, 0x0c, 0],
+    );
+    question(
+        "a name with a pointer",
+        Reason::UnknownName,
+        b"\x03web\xc0\x10\0",
+    );
+    question(
+        "a label of 64",
+        Reason::UnknownName,
+        &[&[64u8][..], &[b'a'; 64], &[0]].concat(),
+    );
+    question(
+        "a label that is too long",
+        Reason::UnknownName,
+        b"\x30web\0",
+    );
     question("the root", Reason::UnknownName, &[0]);
     let label = [&[63u8][..], &[b'x'; 63]].concat();
     let longest = [&label[..], &label, &label, &[61], &[b'y'; 61], &[0]].concat();
     question("255 bytes", Reason::UnknownName, &longest);
     let too_long = [&label[..], &label, &label, &[62], &[b'y'; 62], &[0]].concat();
     question("256 bytes", Reason::Name, &too_long);
-    question("300 bytes", Reason::Name, &[&label[..], &label, &label, &label, &label, &[0]].concat());
+    question(
+        "300 bytes",
+        Reason::Name,
+        &[&label[..], &label, &label, &label, &label, &[0]].concat(),
+    );
     question("no end", Reason::Name, &[b'a'; 300]);
     // What follows the zero byte is not a type and a class.
-    question("a zero byte within a label", Reason::Class, b"\x03w\0b\x04shop\x03svc\x07cluster\x05local\0");
+    question(
+        "a zero byte within a label",
+        Reason::Class,
+        b"\x03w\0b\x04shop\x03svc\x07cluster\x05local\0",
+    );
     let whole = message(WEB, A);
     for missing in 1..=4 {
         let cut = &whole[..whole.len() - missing];
-        cases.message(&format!("{missing} bytes of type and class are missing"), Reason::Name, cut);
+        cases.message(
+            &format!("{missing} bytes of type and class are missing"),
+            Reason::Name,
+            cut,
+        );
     }
     let mut trailing = whole.clone();
     trailing.push(0);
@@ -270,7 +376,11 @@ fn question(cases: &mut Cases) {
     let opt_uncounted = with_opt(whole.clone(), 1232, false, &[]);
     let mut opt_uncounted = opt_uncounted;
     opt_uncounted[11] = 0;
-    cases.message("an OPT that is not counted", Reason::Trailing, &opt_uncounted);
+    cases.message(
+        "an OPT that is not counted",
+        Reason::Trailing,
+        &opt_uncounted,
+    );
 }
 
 fn edns(cases: &mut Cases) {
@@ -283,28 +393,71 @@ fn edns(cases: &mut Cases) {
     };
     with("EDNS version 1", Reason::Edns, &[], &|m| m[opt + 6] = 1);
     with("EDNS version 255", Reason::Edns, &[], &|m| m[opt + 6] = 255);
-    with("an additional A record", Reason::Edns, &[], &|m| m[opt + 2] = 1);
+    with("an additional A record", Reason::Edns, &[], &|m| {
+        m[opt + 2] = 1
+    });
     with("a TSIG record", Reason::Edns, &[], &|m| m[opt + 2] = 250);
-    with("type 297, OPT's low byte", Reason::Edns, &[], &|m| m[opt + 1] = 1);
-    with("an OPT that is not owned by the root", Reason::Edns, &[], &|m| {
-        m.splice(opt..=opt, [1, b'x', 0]);
+    with("type 297, OPT's low byte", Reason::Edns, &[], &|m| {
+        m[opt + 1] = 1
     });
-    with("an OPT whose owner is a pointer to a root", Reason::Edns, &[], &|m| {
-        m.splice(opt..=opt, [0xc0, 12 + 27]);
-    });
+    with(
+        "an OPT that is not owned by the root",
+        Reason::Edns,
+        &[],
+        &|m| {
+            m.splice(opt..=opt, [1, b'x', 0]);
+        },
+    );
+    with(
+        "an OPT whose owner is a pointer to a root",
+        Reason::Edns,
+        &[],
+        &|m| {
+            m.splice(opt..=opt, [0xc0, 12 + 27]);
+        },
+    );
     with("an OPT that is cut", Reason::Edns, &[], &|m| {
         m.pop();
     });
-    with("a byte behind the OPT", Reason::Trailing, &[], &|m| m.push(0));
-    with("options beyond the end", Reason::Trailing, &[], &|m| m[opt + 10] = 4);
-    with("options that are shorter than said", Reason::Trailing, &[0, 3, 0, 0], &|m| m[opt + 10] = 8);
+    with("a byte behind the OPT", Reason::Trailing, &[], &|m| {
+        m.push(0)
+    });
+    with("options beyond the end", Reason::Trailing, &[], &|m| {
+        m[opt + 10] = 4
+    });
+    with(
+        "options that are shorter than said",
+        Reason::Trailing,
+        &[0, 3, 0, 0],
+        &|m| m[opt + 10] = 8,
+    );
     with("half an option", Reason::Edns, &[0, 3], &|_| ());
-    with("an option that is cut", Reason::Edns, &[0, 3, 0, 4, 1, 2], &|_| ());
-    with("a cookie of 7 bytes", Reason::Edns, &[0, 10, 0, 7, 1, 2, 3, 4, 5, 6, 7], &|_| ());
-    with("a cookie of 9 bytes", Reason::Edns, &[0, 10, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9], &|_| ());
+    with(
+        "an option that is cut",
+        Reason::Edns,
+        &[0, 3, 0, 4, 1, 2],
+        &|_| (),
+    );
+    with(
+        "a cookie of 7 bytes",
+        Reason::Edns,
+        &[0, 10, 0, 7, 1, 2, 3, 4, 5, 6, 7],
+        &|_| (),
+    );
+    with(
+        "a cookie of 9 bytes",
+        Reason::Edns,
+        &[0, 10, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        &|_| (),
+    );
     let long_cookie = [&[0, 10, 0, 41][..], &[7; 41]].concat();
     with("a cookie of 41 bytes", Reason::Edns, &long_cookie, &|_| ());
-    with("five options", Reason::Edns, &[0, 3, 0, 0].repeat(5), &|_| ());
+    with(
+        "five options",
+        Reason::Edns,
+        &[0, 3, 0, 0].repeat(5),
+        &|_| (),
+    );
 }
 
 fn names(cases: &mut Cases) {
@@ -324,7 +477,11 @@ fn names(cases: &mut Cases) {
     ask("db-1.db.shop.svc.cluster.local", PTR, Reason::NoData);
     ask("1.1.96.10.in-addr.arpa", A, Reason::NoData);
     ask(WEB, SRV, Reason::SocketOnly);
-    ask("_http._tcp.web.shop.svc.cluster.local", SRV, Reason::SocketOnly);
+    ask(
+        "_http._tcp.web.shop.svc.cluster.local",
+        SRV,
+        Reason::SocketOnly,
+    );
     ask("dns-version.cluster.local", TXT, Reason::SocketOnly);
     ask("cluster.local", 6, Reason::SocketOnly);
     ask("cluster.local", 2, Reason::SocketOnly);
@@ -343,6 +500,10 @@ fn names(cases: &mut Cases) {
         ("throng.shop.svc.cluster.local", A, 65535),
     ] {
         let query = with_opt(message(name, qtype), size, false, &[]);
-        cases.message(&format!("{name} {qtype}, OPT {size}"), Reason::TooLarge, &query);
+        cases.message(
+            &format!("{name} {qtype}, OPT {size}"),
+            Reason::TooLarge,
+            &query,
+        );
     }
 }

@@ -24,7 +24,13 @@ fn judge_all(cases: &[Case]) {
     let failures: Vec<String> = (cases.iter())
         .filter_map(|case| case.judge(&run(&case.packet)).err())
         .collect();
-    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {}:\n{}",
+        failures.len(),
+        cases.len(),
+        failures.join("\n")
+    );
 }
 
 #[test]
@@ -52,7 +58,10 @@ fn every_reason_of_the_parser_is_met() {
         })
         .collect();
     for reason in Reason::ALL {
-        assert!(met.contains(reason) || ELSEWHERE.contains(reason), "{reason:?} is not met");
+        assert!(
+            met.contains(reason) || ELSEWHERE.contains(reason),
+            "{reason:?} is not met"
+        );
     }
 }
 
@@ -90,8 +99,14 @@ fn the_kernel_s_word_on_the_link_layer_counts() {
     let case = &answers::cases(world::zone())[0];
     HOST.with(|host| {
         assert!(host.run_on(&case.packet, LinkLayer::Ours).answered);
-        assert_eq!(host.run_on(&case.packet, LinkLayer::Foreign).reason, Reason::DestinationMac);
-        assert_eq!(host.run_on(&case.packet, LinkLayer::Tagged).reason, Reason::Vlan);
+        assert_eq!(
+            host.run_on(&case.packet, LinkLayer::Foreign).reason,
+            Reason::DestinationMac
+        );
+        assert_eq!(
+            host.run_on(&case.packet, LinkLayer::Tagged).reason,
+            Reason::Vlan
+        );
     });
 }
 
@@ -123,7 +138,11 @@ fn a_stale_entry_never_answers_for_another_name() {
     let table = host.publisher.table();
     let entries = |f: &mut dyn FnMut(&std::sync::atomic::AtomicU64)| {
         for bucket in 0..table.capacity().buckets {
-            table.bucket(bucket).expect("a bucket").iter().for_each(&mut *f);
+            table
+                .bucket(bucket)
+                .expect("a bucket")
+                .iter()
+                .for_each(&mut *f);
         }
     };
     let mut places = Vec::new();
@@ -139,7 +158,10 @@ fn a_stale_entry_never_answers_for_another_name() {
         if Entry(old).cells() > 0 {
             let (cell, cells) = *next.next().expect("a cycle");
             let tag_and_overflow = old >> 35 << 35 | old & Entry::OVERFLOW;
-            entry.store(tag_and_overflow | Entry::new(0, cell, cells).0, Ordering::Relaxed);
+            entry.store(
+                tag_and_overflow | Entry::new(0, cell, cells).0,
+                Ordering::Relaxed,
+            );
         }
     });
     for case in answers::cases(world::zone()) {
@@ -151,7 +173,9 @@ fn a_stale_entry_never_answers_for_another_name() {
 
 static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let answers = answers::cases(world::zone());
-    (passes::cases().into_iter().chain(answers)).map(|case| case.packet).collect()
+    (passes::cases().into_iter().chain(answers))
+        .map(|case| case.packet)
+        .collect()
 });
 
 /// A packet comes out as it went in, or as an answer to what was asked.
@@ -167,7 +191,12 @@ fn hold(packet: &[u8]) {
     assert_eq!(query[..2], reply[..2], "ID");
     let message = hickory_proto::op::Message::from_vec(reply).expect("an answer that parses");
     assert_eq!(message.queries.len(), 1);
-    let question_end = 12 + query[12..].iter().position(|byte| *byte == 0).expect("a name") + 5;
+    let question_end = 12
+        + query[12..]
+            .iter()
+            .position(|byte| *byte == 0)
+            .expect("a name")
+        + 5;
     assert_eq!(query[12..question_end], reply[12..question_end], "question");
     assert!(!message.answers.is_empty());
 }

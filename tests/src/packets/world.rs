@@ -124,7 +124,10 @@ spec: {{clusterIP: None, clusterIPs: [None], ports: [{{name: x, port: 1}}]}}
     )
     .expect("a string");
     let octet = name.len();
-    for (family, address) in [("IPv4", format!("10.{octet}.0.")), ("IPv6", format!("fd00:{octet}::"))] {
+    for (family, address) in [
+        ("IPv4", format!("10.{octet}.0.")),
+        ("IPv6", format!("fd00:{octet}::")),
+    ] {
         write!(
             yaml,
             "
@@ -140,8 +143,12 @@ endpoints:
         )
         .expect("a string");
         for index in 0..count {
-            writeln!(yaml, "- {{addresses: ['{address}{}'], hostname: {name}-{index}}}", index + 1)
-                .expect("a string");
+            writeln!(
+                yaml,
+                "- {{addresses: ['{address}{}'], hostname: {name}-{index}}}",
+                index + 1
+            )
+            .expect("a string");
         }
     }
 }

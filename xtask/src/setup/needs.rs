@@ -301,7 +301,7 @@ fn bpffs(mounts: &str) -> Option<Need> {
     });
     (!mounted).then(|| Need {
         what: format!("the bpf file system on {BPFFS}"),
-        why: "programs and maps are pinned there, to outlive the daemon",
+        why: "programs and maps that shall outlive the daemon are pinned there",
         ways: vec![Way {
             steps: vec![Step::root(
                 format!("mounting {BPFFS}"),
