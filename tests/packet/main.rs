@@ -1,3 +1,52 @@
-//! The table of packets, through the loaded programs.
+//! The table of packets, through the loaded programs (`BPF_PROG_TEST_RUN`).
 
-fn main() {}
+use std::{
+    process::ExitCode,
+    sync::{Arc, Mutex},
+};
+
+use hopzero_tests::{
+    harness,
+    packets::{
+        Case, answers,
+        kernel::{Loaded, Program},
+        passes, world,
+    },
+};
+use libtest_mimic::{Failed, Trial};
+
+const PROGRAMS: [Program; 2] = [Program::Xdp, Program::Tc];
+
+fn main() -> ExitCode {
+    let cases: Vec<Case> = (passes::cases().into_iter())
+        .chain(answers::cases(world::zone()))
+        .collect();
+    let names: Vec<String> = (PROGRAMS.iter())
+        .flat_map(|program| cases.iter().map(move |case| name(*program, case)))
+        .collect();
+    harness::run(
+        || {
+            let loaded = Arc::new(Mutex::new(Loaded::new(&world::zone())?));
+            let trials = PROGRAMS.into_iter().flat_map(|program| {
+                let loaded = Arc::clone(&loaded);
+                (cases.clone().into_iter())
+                    .map(move |case| trial(program, case, Arc::clone(&loaded)))
+            });
+            Ok(trials.collect())
+        },
+        &names,
+    )
+}
+
+fn name(program: Program, case: &Case) -> String {
+    format!("{program:?}: {}", case.name)
+}
+
+fn trial(program: Program, case: Case, loaded: Arc<Mutex<Loaded>>) -> Trial {
+    Trial::test(name(program, &case), move || {
+        // A test that failed before says nothing about this one.
+        let mut loaded = loaded.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let outcome = loaded.run(program, &case.packet).map_err(|error| format!("{error:#}"))?;
+        case.judge(&outcome).map_err(Failed::from)
+    })
+}

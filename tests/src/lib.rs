@@ -1,3 +1,4 @@
 //! Helpers of the kernel tests and benchmarks.
 
+pub mod harness;
 pub mod packets;
