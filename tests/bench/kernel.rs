@@ -117,7 +117,7 @@ pub fn measure(quick: bool, services: u32) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
-/// A query over IPv4 without EDNS; its length is made even by nothing, so names are chosen even.
+/// A query over IPv4 without EDNS.
 fn query(name: &str, names: u32) -> Query {
     Query {
         packet: v4(&message(name, A)),

@@ -21,7 +21,7 @@ const QUERY_WORDS: usize = 32;
 /// The query that is written.
 #[repr(C)]
 pub struct Template {
-    /// Bytes of the packet; a multiple of two.
+    /// Bytes of the packet.
     len: u32,
     /// Names to choose from; 0 leaves the name as it is.
     names: u32,
@@ -67,6 +67,11 @@ fn write(packet: Packet, template: &mut Template) -> Option<()> {
     }
     if len & 2 != 0 {
         packet.write(offset, rest as u16)?;
+        rest >>= 16;
+        offset += 2;
+    }
+    if len & 1 != 0 {
+        packet.write(offset, rest as u8)?;
     }
     if template.names != 0 {
         // Knuth's MMIX generator; the high bits are good.
