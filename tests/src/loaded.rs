@@ -53,6 +53,7 @@ impl Loaded {
     }
 
     /// What of it is still there.
+    #[must_use]
     pub fn left(&self) -> Self {
         let programs = loaded_programs().flatten().map(|program| program.id());
         let maps = loaded_maps().flatten().map(|map| map.id());

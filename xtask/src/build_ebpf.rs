@@ -20,6 +20,7 @@ use crate::{
 
 const TARGET: &str = "bpfel-unknown-none";
 const BINARY: &str = "hopzero-ebpf";
+const BENCH_BINARY: &str = "hopzero-bench";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -61,6 +62,9 @@ pub fn build() -> Result<Built> {
     // Not CARGO_TARGET_DIR: this is where the daemon's build script looks.
     let object = workspace::root().join("target/bpf/hopzero.o");
     install(&built, &object)?;
+    // The benchmarks' generators stand beside it.
+    let bench = object.with_file_name("hopzero-bench.o");
+    install(&built.with_file_name(BENCH_BINARY), &bench)?;
     Ok(Built {
         bytes: fs::metadata(&object)?.len(),
         object,

@@ -52,7 +52,8 @@ impl Layer {
         if self.is_in_kernel() {
             command.args(["-p", "hopzero-tests", "--test", self.name()]);
         } else {
-            command.args(["--workspace", "--exclude", "hopzero-tests"]);
+            // The kernel's layers have `test = false`: they run only by name.
+            command.arg("--workspace");
         }
         command
     }

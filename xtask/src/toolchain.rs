@@ -137,7 +137,7 @@ fn rustup_toolchains() -> Vec<Toolchain> {
         .collect()
 }
 
-/// `stable-x86_64-unknown-linux-gnu (active, default) /root/.rustup/toolchains/stable-…`
+/// `stable-x86_64-unknown-linux-gnu (active, default) /home/a/.rustup/toolchains/stable-…`
 fn parse_listed(line: &str) -> Option<(&str, &Path)> {
     let name = line.split_whitespace().next()?;
     let root = &line[line.find('/')?..];

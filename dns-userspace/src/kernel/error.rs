@@ -96,9 +96,9 @@ pub enum KernelError {
 
 impl KernelError {
     /// An error of the loader, with all that the kernel said.
-    pub(super) fn from_load(error: EbpfError) -> Self {
+    pub(super) fn from_load(error: &EbpfError) -> Self {
         KernelError::Load {
-            reason: chain(&error),
+            reason: chain(error),
         }
     }
 

@@ -83,7 +83,7 @@ impl Kernel {
             .map_max_entries("INDEX", capacity.index_buckets())
             .map_max_entries("CELLS", capacity.cells)
             .load(object)
-            .map_err(KernelError::from_load)?;
+            .map_err(|error| KernelError::from_load(&error))?;
         let index = map_words(
             &mut ebpf,
             "INDEX",

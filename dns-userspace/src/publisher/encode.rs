@@ -71,7 +71,7 @@ impl Encoder {
                     match rrset.rtype {
                         RecordType::A => self.a.extend(rrset.rdata.iter().filter_map(as_a)),
                         RecordType::AAAA => {
-                            self.aaaa.extend(rrset.rdata.iter().filter_map(as_aaaa))
+                            self.aaaa.extend(rrset.rdata.iter().filter_map(as_aaaa));
                         }
                         OTHER_TYPE => other = Some(rrset),
                         _ => contents.other_elsewhere = true,

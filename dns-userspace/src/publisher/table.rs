@@ -18,6 +18,12 @@ use super::{encode::EncodedRecord, heap::Heap, memory::Words};
 /// Load at which a table is full: about one bucket in ten has overflowed then.
 const LOAD_PERCENT_MAX: u32 = 66;
 
+/// The largest record fits.
+#[expect(clippy::cast_possible_truncation, reason = "39")]
+const CELLS_MIN: u32 = RECORD_CELLS_MAX as u32;
+#[expect(clippy::cast_possible_truncation, reason = "4")]
+const PROBES: u32 = PROBE_BUCKETS_MAX as u32;
+
 /// Size of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
@@ -37,7 +43,7 @@ impl Capacity {
         Capacity {
             names,
             buckets: u32::try_from(buckets).unwrap_or(u32::MAX / 2),
-            cells: cells.clamp(RECORD_CELLS_MAX as u32, Entry::CELL_MAX),
+            cells: cells.clamp(CELLS_MIN, Entry::CELL_MAX),
         }
     }
 
@@ -188,8 +194,7 @@ impl Table {
     fn buckets(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
         let buckets = self.capacity.buckets;
         let first = bucket_of(hash, buckets);
-        (0..PROBE_BUCKETS_MAX as u32)
-            .map(move |step| ((first + step) % buckets) as usize * BUCKET_ENTRIES)
+        (0..PROBES).map(move |step| ((first + step) % buckets) as usize * BUCKET_ENTRIES)
     }
 
     fn find(&self, hash: u64, name: &[u64]) -> Option<Place> {

@@ -12,6 +12,8 @@ use super::{
     },
 };
 
+const SRV: u16 = 33;
+const TXT: u16 = 16;
 const WEB: &str = "web.shop.svc.cluster.local";
 const UDP_V4: usize = L3 + 20;
 const UDP_V6: usize = L3 + 40;
@@ -71,7 +73,7 @@ fn link(cases: &mut Cases) {
         ("QinQ", [0x88, 0xa8], Reason::Vlan),
     ] {
         cases.v4(name, reason, |packet| {
-            packet[12..14].copy_from_slice(&ethertype)
+            packet[12..14].copy_from_slice(&ethertype);
         });
     }
     cases.v4(
@@ -88,10 +90,10 @@ fn link(cases: &mut Cases) {
         ("a multicast frame", [0x01, 0, 0x5e, 0, 0, 1]),
     ] {
         cases.v4(name, Reason::DestinationMac, |packet| {
-            packet[..6].copy_from_slice(&mac)
+            packet[..6].copy_from_slice(&mac);
         });
         cases.v6(name, Reason::DestinationMac, |packet| {
-            packet[..6].copy_from_slice(&mac)
+            packet[..6].copy_from_slice(&mac);
         });
     }
 }
@@ -109,13 +111,13 @@ fn ipv4(cases: &mut Cases) {
         fix_v4_checksum(packet);
     });
     cases.v4("more fragments", Reason::Fragment, |packet| {
-        packet[L3 + 6] = 0x20
+        packet[L3 + 6] = 0x20;
     });
     cases.v4("a later fragment", Reason::Fragment, |packet| {
-        packet[L3 + 7] = 1
+        packet[L3 + 7] = 1;
     });
     cases.v4("the last fragment", Reason::Fragment, |packet| {
-        packet[L3 + 6] = 0x1f
+        packet[L3 + 6] = 0x1f;
     });
     let source = |address: [u8; 4]| {
         packet(
@@ -147,13 +149,13 @@ fn ipv4(cases: &mut Cases) {
         cases.add(name, Reason::Destination, packet);
     }
     cases.v4("total length 27", Reason::Length, |packet| {
-        packet[L3 + 2..L3 + 4].copy_from_slice(&[0, 27])
+        packet[L3 + 2..L3 + 4].copy_from_slice(&[0, 27]);
     });
     cases.v4("total length one too many", Reason::Length, |packet| {
-        packet[L3 + 3] += 1
+        packet[L3 + 3] += 1;
     });
     cases.v4("total length one too few", Reason::Length, |packet| {
-        packet[L3 + 3] -= 1
+        packet[L3 + 3] -= 1;
     });
     cases.v4("cut at the end", Reason::Length, |packet| {
         packet.pop();
@@ -171,7 +173,7 @@ fn ipv6(cases: &mut Cases) {
         cases.v6(name, Reason::NotUdp, |packet| packet[L3 + 6] = next_header);
     }
     cases.v6("version 4 in an IPv6 header", Reason::IpOptions, |packet| {
-        packet[L3] = 0x40
+        packet[L3] = 0x40;
     });
     for (name, address) in [
         ("from ::", Ipv6Addr::UNSPECIFIED),
@@ -205,10 +207,10 @@ fn ipv6(cases: &mut Cases) {
         cases.add(name, Reason::Destination, packet);
     }
     cases.v6("payload length one too many", Reason::Length, |packet| {
-        packet[L3 + 5] += 1
+        packet[L3 + 5] += 1;
     });
     cases.v6("payload length 0", Reason::Length, |packet| {
-        packet[L3 + 4..L3 + 6].fill(0)
+        packet[L3 + 4..L3 + 6].fill(0);
     });
     cases.v6("cut at the end, IPv6", Reason::Length, |packet| {
         packet.pop();
@@ -231,7 +233,7 @@ fn udp(cases: &mut Cases) {
         );
     }
     cases.v4("to port 54", Reason::NotDns, |packet| {
-        packet[UDP_V4 + 3] = 54
+        packet[UDP_V4 + 3] = 54;
     });
     cases.v4(
         "to port 13568, 53 the wrong way round",
@@ -244,27 +246,27 @@ fn udp(cases: &mut Cases) {
         packet[UDP_V6 + 2..UDP_V6 + 4].copy_from_slice(&5353u16.to_be_bytes());
     });
     cases.v4("UDP length 7", Reason::Length, |packet| {
-        packet[UDP_V4 + 4..UDP_V4 + 6].copy_from_slice(&[0, 7])
+        packet[UDP_V4 + 4..UDP_V4 + 6].copy_from_slice(&[0, 7]);
     });
     cases.v4("UDP length one too many", Reason::Length, |packet| {
-        packet[UDP_V4 + 5] += 1
+        packet[UDP_V4 + 5] += 1;
     });
     cases.v4("UDP length one too few", Reason::Length, |packet| {
-        packet[UDP_V4 + 5] -= 1
+        packet[UDP_V4 + 5] -= 1;
     });
     cases.v6("UDP length one too many, IPv6", Reason::Length, |packet| {
-        packet[UDP_V6 + 5] += 1
+        packet[UDP_V6 + 5] += 1;
     });
     cases.message("an empty datagram", Reason::Length, &[]);
     cases.message("eleven bytes", Reason::Length, &message(WEB, A)[..11]);
     cases.v4("cut in the UDP header", Reason::Length, |packet| {
-        packet.truncate(UDP_V4 + 4)
+        packet.truncate(UDP_V4 + 4);
     });
     cases.v4("cut in the DNS header", Reason::Length, |packet| {
-        packet.truncate(DNS_V4 + 6)
+        packet.truncate(DNS_V4 + 6);
     });
     cases.v6("cut in the name", Reason::Length, |packet| {
-        packet.truncate(DNS_V6 + 20)
+        packet.truncate(DNS_V6 + 20);
     });
 }
 
@@ -394,11 +396,11 @@ fn edns(cases: &mut Cases) {
     with("EDNS version 1", Reason::Edns, &[], &|m| m[opt + 6] = 1);
     with("EDNS version 255", Reason::Edns, &[], &|m| m[opt + 6] = 255);
     with("an additional A record", Reason::Edns, &[], &|m| {
-        m[opt + 2] = 1
+        m[opt + 2] = 1;
     });
     with("a TSIG record", Reason::Edns, &[], &|m| m[opt + 2] = 250);
     with("type 297, OPT's low byte", Reason::Edns, &[], &|m| {
-        m[opt + 1] = 1
+        m[opt + 1] = 1;
     });
     with(
         "an OPT that is not owned by the root",
@@ -420,10 +422,10 @@ fn edns(cases: &mut Cases) {
         m.pop();
     });
     with("a byte behind the OPT", Reason::Trailing, &[], &|m| {
-        m.push(0)
+        m.push(0);
     });
     with("options beyond the end", Reason::Trailing, &[], &|m| {
-        m[opt + 10] = 4
+        m[opt + 10] = 4;
     });
     with(
         "options that are shorter than said",
@@ -464,8 +466,6 @@ fn names(cases: &mut Cases) {
     let mut ask = |name: &str, qtype: u16, reason| {
         cases.message(&format!("{name} {qtype}"), reason, &message(name, qtype));
     };
-    const SRV: u16 = 33;
-    const TXT: u16 = 16;
     ask("nothing.shop.svc.cluster.local", A, Reason::UnknownName);
     ask("web.shop.svc.cluster.loca", A, Reason::UnknownName);
     ask("web.shop.svc.cluster.local.x", A, Reason::UnknownName);

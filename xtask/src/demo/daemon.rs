@@ -44,9 +44,30 @@ impl Counts {
     }
 }
 
+/// What has to answer before the daemon counts as ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The socket, with all of the manifests.
+    Socket,
+    /// The kernel too.
+    Kernel,
+}
+
+impl Wanted {
+    fn is_ready(self, stats: &Value) -> bool {
+        stats["synchronised"] == true
+            && (self == Self::Socket || !read_program_ids(stats).is_empty())
+    }
+}
+
 impl Daemon {
-    /// Starts `serve`, which has its arguments already, and waits until it answers.
-    pub fn start(hopzero: &Path, mut serve: Command, directory: &Path) -> Result<Self> {
+    /// Starts `serve`, which has its arguments already, and waits until `wanted` answers.
+    pub fn start(
+        hopzero: &Path,
+        mut serve: Command,
+        directory: &Path,
+        wanted: Wanted,
+    ) -> Result<Self> {
         signals::check()?;
         let (control, log) = (directory.join("control.sock"), directory.join("log"));
         let _ = fs::remove_file(&control);
@@ -74,11 +95,11 @@ impl Daemon {
             control,
             log,
         };
-        daemon.wait_until_ready()?;
+        daemon.wait_until_ready(wanted)?;
         Ok(daemon)
     }
 
-    fn wait_until_ready(&mut self) -> Result<()> {
+    fn wait_until_ready(&mut self, wanted: Wanted) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(READY_SECONDS);
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -87,11 +108,7 @@ impl Daemon {
                     self.log_tail()
                 );
             }
-            if self.control.exists()
-                && self
-                    .stats()
-                    .is_ok_and(|stats| stats["synchronised"] == true)
-            {
+            if self.control.exists() && self.stats().is_ok_and(|stats| wanted.is_ready(&stats)) {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -203,5 +220,7 @@ mod tests {
             }
         );
         assert!(read_program_ids(&stats).is_empty());
+        let stats = json!({"synchronised": true, "kernel": null});
+        assert!(Wanted::Socket.is_ready(&stats) && !Wanted::Kernel.is_ready(&stats));
     }
 }

@@ -10,9 +10,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::{
     ASKS_PER_BAR, ASKS_PER_ROW, Args, Findings, ask,
-    daemon::Daemon,
+    daemon::{Daemon, Wanted},
     manifests,
-    network::{DNS_IPV4, DNS_IPV6, NODE_DEVICE, NODE_IPV4, Network},
+    network::{self, DNS_IPV4, DNS_IPV6, NODE_DEVICE, NODE_IPV4, Network},
     probe::{self, Latency},
     questions::{self, Over, Question},
     record,
@@ -41,19 +41,14 @@ pub fn show(args: &Args, hopzero: &Path) -> Result<Findings> {
                 hook,
             };
             let ids = stage.daemon.program_ids()?;
-            ensure!(
-                !ids.is_empty(),
-                "hopzero serve attached no program. It says:\n{}",
-                stage.daemon.log_tail()
-            );
             stage.table(&mut findings)?;
             stage.compare(&mut bars)?;
             if number + 1 == hooks.len() {
                 print_bars(&bars);
                 println!("\nOne record, as the kernel holds it:");
-                record::print(&ids)?;
+                record::print(&ids, questions::to_compare().name)?;
                 if args.keep {
-                    stage.print_how_to_ask();
+                    stage.print_how_to_ask(&ids);
                     wait_for_interrupt();
                 }
             }
@@ -90,7 +85,7 @@ fn start(
     serve.args(["--attach", NODE_DEVICE, "--hook", hook]);
     serve.args(["--answer-for", DNS_IPV4, "--answer-for", DNS_IPV6]);
     network.node.enter(&mut serve)?;
-    Daemon::start(hopzero, serve, scratch.path())
+    Daemon::start(hopzero, serve, scratch.path(), Wanted::Kernel)
 }
 
 impl Stage<'_> {
@@ -140,8 +135,10 @@ impl Stage<'_> {
     fn compare(&self, bars: &mut Vec<(String, Latency)>) -> Result<()> {
         let question = questions::to_compare();
         let kernel = self.probe(DNS_IPV4, &question, ASKS_PER_BAR)?;
-        bars.push((format!("kernel via {}", self.hook), kernel));
-        if !bars.iter().any(|(label, _)| label == "socket") {
+        // The kernel's bars first, the socket's last.
+        let label = format!("kernel via {}", self.hook);
+        bars.insert(bars.len().saturating_sub(1), (label, kernel));
+        if bars.len() == 1 {
             let before = self.daemon.counts()?;
             let socket = self
                 .probe(NODE_IPV4, &question, ASKS_PER_BAR)
@@ -154,8 +151,8 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn print_how_to_ask(&self) {
-        let (pod, node) = (self.network.pod.name(), self.network.node.name());
+    fn print_how_to_ask(&self, programs: &[u64]) {
+        let pod = self.network.pod.name();
         println!(
             "\nThe demo stays up, answering via {}. Ask it yourself:\n",
             self.hook
@@ -163,7 +160,9 @@ impl Stage<'_> {
         println!("  ip netns exec {pod} getent ahosts checkout");
         println!("  ip netns exec {pod} dig db-0.db.data.svc.cluster.local AAAA");
         println!("  ip netns exec {pod} dig -x 10.96.20.20");
-        println!("  nsenter --net=/run/netns/{node} bpftool net");
+        for program in programs {
+            println!("  bpftool prog show id {program}");
+        }
         println!("  {}", self.daemon.stats_command());
         println!(
             "\nIt serves {}: edit a file there, and ask again.",
@@ -186,7 +185,7 @@ fn left_behind(programs: &[u64]) -> usize {
     let deadline = Instant::now() + Duration::from_secs(FREED_SECONDS);
     let mut left: Vec<String>;
     loop {
-        left = super::network::left_behind();
+        left = network::left_behind();
         left.extend(
             programs
                 .iter()

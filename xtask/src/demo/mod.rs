@@ -11,6 +11,7 @@ mod probe;
 mod questions;
 mod record;
 mod report;
+mod residue;
 mod scratch;
 
 use std::{

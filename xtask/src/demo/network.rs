@@ -13,12 +13,13 @@ use std::{
     io,
     os::{fd::AsRawFd, unix::process::CommandExt},
     path::{Path, PathBuf},
-    process::{self, Command},
+    process::Command,
     thread,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::residue;
 use crate::{signals, workspace};
 
 /// The cluster's DNS, as pods know it.
@@ -30,7 +31,6 @@ pub const NODE_IPV4: &str = "10.244.0.1";
 /// The node's end of the veth.
 pub const NODE_DEVICE: &str = "pod0";
 
-const PREFIX: &str = "hz-demo-";
 /// Files for a namespace: `ip netns exec` mounts them over those in /etc.
 const ETC_NETNS: &str = "/etc/netns";
 /// Where `ip netns` keeps namespaces.
@@ -60,14 +60,13 @@ impl Network {
     /// Makes them.
     pub fn new() -> Result<Self> {
         remove_stale();
-        let pid = process::id();
         // The value is there before what it removes: an interrupt at any time leaves nothing.
         let network = Self {
             pod: Namespace {
-                name: format!("{PREFIX}pod-{pid}"),
+                name: residue::name("pod"),
             },
             node: Namespace {
-                name: format!("{PREFIX}node-{pid}"),
+                name: residue::name("node"),
             },
         };
         network.build()?;
@@ -224,60 +223,17 @@ fn remove(name: &str) {
     let _ = fs::remove_dir(ETC_NETNS);
 }
 
-/// What is still there of this process's namespaces.
+/// What is still there of this demo's namespaces.
 pub fn left_behind() -> Vec<String> {
-    let end = format!("-{}", process::id());
-    [RUN_NETNS, ETC_NETNS]
+    residue::of_this_demo(&[Path::new(RUN_NETNS), Path::new(ETC_NETNS)])
         .iter()
-        .filter_map(|directory| fs::read_dir(directory).ok())
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with(PREFIX) && name.ends_with(&end)
-        })
         .map(|path| path.display().to_string())
         .collect()
 }
 
 /// Removes what a demo that was killed could not.
 fn remove_stale() {
-    for directory in [RUN_NETNS, ETC_NETNS] {
-        let Ok(entries) = fs::read_dir(directory) else {
-            continue;
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if is_stale(&name, |pid| Path::new("/proc").join(pid).exists()) {
-                remove(&name);
-            }
-        }
-    }
-}
-
-fn is_stale(name: &str, is_running: impl Fn(&str) -> bool) -> bool {
-    let Some(pid) = name
-        .strip_prefix(PREFIX)
-        .and_then(|rest| rest.split_once('-'))
-        .map(|(_, pid)| pid)
-    else {
-        return false;
-    };
-    !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()) && !is_running(pid)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_namespaces_of_a_dead_demo_are_stale() {
-        let running = |pid: &str| pid == "7";
-        assert!(is_stale("hz-demo-pod-6", running));
-        assert!(!is_stale("hz-demo-pod-7", running));
-        assert!(!is_stale("hz-demo-pod-", running));
-        assert!(!is_stale("hz-demo-pod-x", running));
-        assert!(!is_stale("other-pod-6", running));
+    for path in residue::of_dead_demos(&[Path::new(RUN_NETNS), Path::new(ETC_NETNS)]) {
+        remove(&path.file_name().unwrap_or_default().to_string_lossy());
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::{
     ASKS_PER_ROW, Args, Findings, ask,
-    daemon::Daemon,
+    daemon::{Daemon, Wanted},
     manifests, probe,
     questions::{self, Over},
     report::{self, Row},
@@ -25,7 +25,7 @@ pub fn show(args: &Args, hopzero: &Path) -> Result<Findings> {
     let mut serve = workspace::command(&hopzero.to_string_lossy());
     serve.arg("serve").arg("--manifests").arg(manifests());
     serve.args(["--listen", &server.to_string()]);
-    let daemon = Daemon::start(hopzero, serve, scratch.path())?;
+    let daemon = Daemon::start(hopzero, serve, scratch.path(), Wanted::Socket)?;
 
     println!("\n== The socket on {server} answers ==\n");
     report::print_head();

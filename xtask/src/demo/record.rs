@@ -9,11 +9,11 @@ use crate::{signals, workspace};
 
 /// The map of records.
 const CELLS: &str = "CELLS";
-/// How many cells are looked at until one holds the beginning of a record.
-const CELLS_MAX: u32 = 64;
+/// How many cells are looked at: the shop needs fewer.
+const CELLS_MAX: u32 = 512;
 
-/// Prints one record of the programs with these numbers.
-pub fn print(program_ids: &[u64]) -> Result<()> {
+/// Prints the record of `name`, from the maps of the programs with these numbers.
+pub fn print(program_ids: &[u64], name: &str) -> Result<()> {
     let map = find_map(program_ids)?;
     for index in 0..CELLS_MAX {
         signals::check()?;
@@ -22,18 +22,15 @@ pub fn print(program_ids: &[u64]) -> Result<()> {
         if cell.is_null() {
             bail!("bpftool shows no named fields: the object was built without BTF");
         }
-        let Some(name) = owner_name(cell) else {
+        if owner_name(cell).as_deref() != Some(name) {
             continue;
-        };
-        if cell["a_count"].as_u64() == Some(0) {
-            continue; // one with addresses says more
         }
         println!("$ bpftool {}", lookup(map, index).join(" "));
         print!("{}", fields(cell));
-        println!("  (the name in it is {name})");
+        println!("  (data begins with the owner name: {name})");
         return Ok(());
     }
-    bail!("none of the first {CELLS_MAX} cells holds a record")
+    bail!("none of the first {CELLS_MAX} cells begins the record of {name}")
 }
 
 fn lookup(map: u64, index: u32) -> Vec<String> {

@@ -12,7 +12,7 @@ use super::{
 const NAME: usize = 49;
 const TYPE: usize = 6;
 const OVER: usize = 13;
-const ANSWER: usize = 42;
+const ANSWER: usize = 34;
 const BY: usize = 22;
 const BAR: usize = 50;
 

@@ -3,10 +3,11 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process,
 };
 
 use anyhow::{Context, Result};
+
+use super::residue;
 
 /// Removed, with all that is in it, when this value goes.
 pub struct Scratch(PathBuf);
@@ -14,7 +15,10 @@ pub struct Scratch(PathBuf);
 impl Scratch {
     /// Makes it.
     pub fn new() -> Result<Self> {
-        let path = env::temp_dir().join(format!("hz-demo-{}", process::id()));
+        for stale in residue::of_dead_demos(&[&env::temp_dir()]) {
+            let _ = fs::remove_dir_all(stale);
+        }
+        let path = env::temp_dir().join(residue::name("scratch"));
         fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self(path))
     }

@@ -131,8 +131,9 @@ fn print_commands(missing: &[Need]) {
     for need in missing {
         println!("# {}: {}", need.what, need.why);
         // Of several ways the first is the one to recommend.
-        if let Some(way) = need.ways.first() {
-            println!("{}\n", way.shell());
+        match need.ways.first() {
+            Some(way) => println!("{}\n", way.shell()),
+            None => println!("# install rustup (https://rustup.rs), then run this again\n"),
         }
     }
 }

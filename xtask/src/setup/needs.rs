@@ -14,13 +14,49 @@ use crate::{
 const BPF_LINKER: &str = "0.13.0";
 /// Where the bpf file system belongs.
 const BPFFS: &str = "/sys/fs/bpf";
-/// Debian's package of each command that we call.
-const PACKAGES: [(&str, &str); 4] = [
-    ("ip", "iproute2"),
-    ("bpftool", "bpftool"),
-    ("dig", "bind9-dnsutils"),
-    ("kdig", "knot-dnsutils"),
+/// Each command that we call, and its package.
+const PACKAGES: [(&str, Package); 4] = [
+    (
+        "ip",
+        Package {
+            debian: "iproute2",
+            fedora: "iproute",
+            arch: "iproute2",
+        },
+    ),
+    (
+        "bpftool",
+        Package {
+            debian: "bpftool",
+            fedora: "bpftool",
+            arch: "bpf",
+        },
+    ),
+    (
+        "dig",
+        Package {
+            debian: "bind9-dnsutils",
+            fedora: "bind-utils",
+            arch: "bind",
+        },
+    ),
+    (
+        "kdig",
+        Package {
+            debian: "knot-dnsutils",
+            fedora: "knot-utils",
+            arch: "knot",
+        },
+    ),
 ];
+
+/// What a package is called. Only Debian's is installed; the others are for the commands we print.
+#[derive(Clone, Copy)]
+struct Package {
+    debian: &'static str,
+    fedora: &'static str,
+    arch: &'static str,
+}
 
 /// Something that a task needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,9 +152,11 @@ fn rust_src() -> Result<Option<Need>> {
             )],
         });
     }
-    ways.push(Way {
-        steps: apt(&["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"]),
-    });
+    if workspace::find("apt-get").is_some() {
+        ways.push(Way {
+            steps: apt(&["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"]),
+        });
+    }
     Ok(Some(Need {
         what: "the source of Rust's core library (rust-src)".to_owned(),
         why: "core is built from it for the eBPF target",
@@ -219,17 +257,39 @@ fn linker_need(toolchain: &Toolchain) -> Need {
 }
 
 fn packages(is_there: impl Fn(&str) -> bool) -> Option<Need> {
-    let missing: Vec<&str> = PACKAGES
+    let missing: Vec<Package> = PACKAGES
         .iter()
         .filter(|(program, _)| !is_there(program))
         .map(|&(_, package)| package)
         .collect();
-    (!missing.is_empty()).then(|| Need {
-        what: missing.join(", "),
+    if missing.is_empty() {
+        return None;
+    }
+    let names = |of: fn(&Package) -> &'static str| missing.iter().map(of).collect::<Vec<_>>();
+    let (debian, what) = (names(|package| package.debian), "installing the packages");
+    let steps = if is_there("apt-get") {
+        apt(&debian)
+    } else if is_there("dnf") {
+        let argv = [
+            &["dnf", "install", "-y"],
+            &names(|package| package.fedora)[..],
+        ]
+        .concat();
+        vec![Step::root(what, &argv)]
+    } else if is_there("pacman") {
+        let argv = [
+            &["pacman", "-S", "--needed"],
+            &names(|package| package.arch)[..],
+        ]
+        .concat();
+        vec![Step::root(what, &argv)]
+    } else {
+        apt(&debian)
+    };
+    Some(Need {
+        what: debian.join(", "),
         why: "network namespaces, a look into the kernel, and plain resolvers to ask with",
-        ways: vec![Way {
-            steps: apt(&missing),
-        }],
+        ways: vec![Way { steps }],
         optional: false,
     })
 }
@@ -241,7 +301,7 @@ fn bpffs(mounts: &str) -> Option<Need> {
     });
     (!mounted).then(|| Need {
         what: format!("the bpf file system on {BPFFS}"),
-        why: "programs and maps are pinned there, to outlive the daemon",
+        why: "programs and maps that shall outlive the daemon are pinned there",
         ways: vec![Way {
             steps: vec![Step::root(
                 format!("mounting {BPFFS}"),
@@ -308,6 +368,16 @@ mod tests {
         assert_eq!(need.what, "bind9-dnsutils");
         let line = "apt-get install -y --no-install-recommends bind9-dnsutils";
         assert!(commands(&need).ends_with(line), "{}", commands(&need));
+    }
+
+    #[test]
+    fn another_distribution_gets_its_own_command() {
+        let fedora = packages(|program| !matches!(program, "apt-get" | "dig" | "ip")).unwrap();
+        let line = "dnf install -y iproute bind-utils";
+        assert!(commands(&fedora).ends_with(line), "{}", commands(&fedora));
+        let arch = packages(|program| matches!(program, "pacman" | "ip" | "dig" | "kdig")).unwrap();
+        let line = "pacman -S --needed bpf";
+        assert!(commands(&arch).ends_with(line), "{}", commands(&arch));
     }
 
     #[test]

@@ -1,0 +1,42 @@
+//! What the verifier says of a program (R6).
+
+use std::process::Command;
+
+use anyhow::Context as _;
+
+/// Bytes of stack of a program and the deepest of its functions, from the disassembly: each
+/// function's lowest access below its frame pointer, rounded up to 16 as the kernel does for JITs.
+pub fn stack_bytes(program_id: u32) -> anyhow::Result<u32> {
+    let output = Command::new("bpftool")
+        .args(["prog", "dump", "xlated", "id", &program_id.to_string()])
+        .output()
+        .context("cannot run bpftool")?;
+    let mut functions = vec![0u32];
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        // `i32 hopzero_tc(struct __sk_buff * ctx):` starts a function; instructions are indented numbers.
+        let is_instruction = line.trim_start().starts_with(|c: char| c.is_ascii_digit());
+        if !is_instruction && line.ends_with(':') && functions.last() != Some(&0) {
+            functions.push(0);
+        }
+        if let Some(depth) = lowest_access(line)
+            && let Some(function) = functions.last_mut()
+        {
+            *function = depth.max(*function);
+        }
+    }
+    let rounded = |depth: &u32| depth.next_multiple_of(16);
+    let (main, called) = functions.split_first().context("no function")?;
+    Ok(rounded(main) + called.iter().map(rounded).max().unwrap_or(0))
+}
+
+/// `*(u64 *)(r10 -64) = r3`, `r2 = *(u64 *)(r10 -24)`
+fn lowest_access(line: &str) -> Option<u32> {
+    let (_, after) = line.split_once("(r10 -")?;
+    after.split(')').next()?.parse().ok()
+}
+
+#[test]
+fn reads_a_disassembly() {
+    assert_eq!(lowest_access("  12: (7b) *(u64 *)(r10 -64) = r3"), Some(64));
+    assert_eq!(lowest_access("  13: (bf) r3 = r4"), None);
+}

@@ -1,0 +1,109 @@
+//! A zone of very many services, whose names a program can spell.
+
+use hopzero::{
+    source::{Change, Object},
+    zone::{Zone, ZoneConfig},
+};
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, Service, ServicePort, ServiceSpec},
+        discovery::v1::{Endpoint, EndpointConditions, EndpointSlice},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
+/// Eleven letters: `<8>.<11>.svc.cluster.local` has 40 bytes in wire form.
+const NAMESPACE: &str = "benchmark-a";
+/// With an eight-letter host before it: 128 bytes in wire form.
+const LONG_SERVICE: &str = "a-service-whose-name-is-as-long-as-a-label-may-be-which-is-63-x";
+const LONG_NAMESPACE: &str = "a-namespace-of-thirty-four-letters";
+
+/// The name of service `number`, as the generator spells it.
+pub fn label(number: u32) -> String {
+    (0..8)
+        .map(|digit| char::from(b'a' + u8::try_from(number >> (4 * digit) & 15).unwrap_or(0)))
+        .collect()
+}
+
+/// The 40-byte name of service `number`.
+pub fn name40(number: u32) -> String {
+    format!("{}.{NAMESPACE}.svc.cluster.local", label(number))
+}
+
+/// A name of 128 bytes.
+pub fn name128() -> String {
+    format!(
+        "{}.{LONG_SERVICE}.{LONG_NAMESPACE}.svc.cluster.local",
+        label(0)
+    )
+}
+
+/// A zone of `services` ClusterIP services with one named port each, and one headless service.
+pub fn zone(services: u32) -> anyhow::Result<Zone> {
+    let mut zone = Zone::new(ZoneConfig {
+        origin: "cluster.local.".parse()?,
+        reverse: vec!["in-addr.arpa.".parse()?, "ip6.arpa.".parse()?],
+        ttl: 5,
+    });
+    let mut batch = vec![namespace(NAMESPACE), namespace(LONG_NAMESPACE)];
+    batch.extend((0..services).map(|number| {
+        let [a, b, c, _] = (number + 1).to_le_bytes();
+        service(NAMESPACE, &label(number), &format!("10.{c}.{b}.{a}"))
+    }));
+    batch.push(service(LONG_NAMESPACE, LONG_SERVICE, "None"));
+    batch.push(Change::Upsert(Object::EndpointSlice(Box::new(
+        EndpointSlice {
+            metadata: ObjectMeta {
+                name: Some("long".into()),
+                namespace: Some(LONG_NAMESPACE.into()),
+                labels: Some([("kubernetes.io/service-name".into(), LONG_SERVICE.into())].into()),
+                ..ObjectMeta::default()
+            },
+            address_type: "IPv4".into(),
+            endpoints: vec![Endpoint {
+                addresses: vec!["10.200.0.1".into()],
+                conditions: Some(EndpointConditions {
+                    ready: Some(true),
+                    ..EndpointConditions::default()
+                }),
+                hostname: Some(label(0)),
+                ..Endpoint::default()
+            }],
+            ports: None,
+        },
+    ))));
+    batch.push(Change::Synchronised);
+    zone.apply(batch, 1_700_000_000);
+    Ok(zone)
+}
+
+fn namespace(name: &str) -> Change {
+    Change::Upsert(Object::Namespace(Box::new(Namespace {
+        metadata: ObjectMeta {
+            name: Some(name.into()),
+            ..ObjectMeta::default()
+        },
+        ..Namespace::default()
+    })))
+}
+
+fn service(namespace: &str, name: &str, address: &str) -> Change {
+    Change::Upsert(Object::Service(Box::new(Service {
+        metadata: ObjectMeta {
+            name: Some(name.into()),
+            namespace: Some(namespace.into()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ServiceSpec {
+            cluster_ip: Some(address.into()),
+            cluster_ips: Some(vec![address.into()]),
+            ports: Some(vec![ServicePort {
+                name: Some("http".into()),
+                port: 80,
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    })))
+}
