@@ -15,6 +15,8 @@ use crate::setup::{By, Setup, with_each_hook};
 
 /// So many that reading them takes a moment.
 const SERVICES: u32 = 5000;
+/// The last of them.
+const LAST: u32 = SERVICES - 1;
 
 pub fn tests() -> Vec<Test> {
     let mut tests = with_each_hook("start::nothing_before_the_zone", before_the_zone);
@@ -41,15 +43,8 @@ fn before_the_zone(hook: &'static str) -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let daemon = Daemon::spawn(home.serve(&network.node, &arguments)?, &home)?;
 
-    let last = Query::new(
-        format!("s{}.shop.svc.cluster.local", SERVICES - 1),
-        rtype::A,
-    );
-    let expected = format!(
-        "NOERROR 10.100.{}.{}",
-        SERVICES - 1 >> 8,
-        SERVICES - 1 & 255
-    );
+    let last = Query::new(format!("s{LAST}.shop.svc.cluster.local"), rtype::A);
+    let expected = format!("NOERROR 10.100.{}.{}", LAST >> 8, LAST & 255);
     let mut looks = 0;
     loop {
         let Ok(report) = daemon.report() else {

@@ -46,7 +46,7 @@ fn tcp(hook: &'static str) -> Result<()> {
             stream.read_exact(&mut bytes)?;
             Ok(stream.write_all(&bytes)?)
         });
-        let sent: Vec<u8> = (0..STREAM_BYTES).map(|i| (i * 7 >> 3) as u8).collect();
+        let sent: Vec<u8> = (0..=250).cycle().take(STREAM_BYTES).collect();
         let received = setup.network.pod.within(|| {
             let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
             stream.set_read_timeout(Some(PATIENCE))?;
