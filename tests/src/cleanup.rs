@@ -3,7 +3,9 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     mem::MaybeUninit,
+    path::{Path, PathBuf},
     process, ptr,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -23,6 +25,29 @@ static SIGNAL: AtomicI32 = AtomicI32::new(0);
 const LOOK: Duration = Duration::from_millis(50);
 /// Added to the signal's number in the exit status, as shells do.
 const EXIT_SIGNALLED: i32 = 128;
+
+/// The beginning of every name outside this process.
+const PREFIX: &str = "hz-test-";
+
+/// A beginning for a name that tells which process it belongs to: `hz-test-4711-`.
+pub fn prefix() -> String {
+    format!("{PREFIX}{}-", process::id())
+}
+
+/// What in a directory has the name of a run that has been killed.
+pub fn stale(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let pid = (name.strip_prefix(PREFIX))
+                .and_then(|rest| rest.split_once('-'))
+                .and_then(|(pid, _)| pid.parse::<u32>().ok());
+            pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+        })
+        .collect()
+}
 
 /// Work that is done when this value goes, or when the run is interrupted.
 #[derive(Debug)]

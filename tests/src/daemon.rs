@@ -5,6 +5,7 @@ use std::{
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::Once,
     thread,
     time::{Duration, Instant},
 };
@@ -14,13 +15,15 @@ use hopzero::control::{self, Report};
 use tempfile::TempDir;
 
 use crate::{
-    cleanup::Cleanup,
+    cleanup::{self, Cleanup},
     namespace::Namespace,
     network::{DNS_V4, DNS_V6, NODE_DEVICE, NODE_V4, NODE_V6, dns},
 };
 
 /// How long the daemon may take to start, and to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
+static STALE: Once = Once::new();
+
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -71,7 +74,12 @@ impl Home {
     /// # Errors
     /// It cannot be created.
     pub fn empty() -> Result<Self> {
-        let directory = TempDir::with_prefix("hz-test-")?.keep();
+        STALE.call_once(|| {
+            for path in cleanup::stale(&env::temp_dir()) {
+                let _ = fs::remove_dir_all(path);
+            }
+        });
+        let directory = TempDir::with_prefix(cleanup::prefix())?.keep();
         let removed = directory.clone();
         let home = Self {
             directory,

@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
     os::{fd::AsRawFd, unix::process::CommandExt},
     path::{Path, PathBuf},
-    process::{self, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     sync::{
         Mutex, Once, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -16,10 +16,8 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::cleanup::Cleanup;
+use crate::cleanup::{self, Cleanup};
 
-/// Names are this, the process and a counter.
-const PREFIX: &str = "hz-test-";
 /// Files for a namespace: `ip netns exec` mounts them over those in /etc.
 const ETC_NETNS: &str = "/etc/netns";
 /// Where `ip netns` keeps namespaces.
@@ -45,7 +43,7 @@ impl Namespace {
     pub fn new(role: &str) -> Result<Self> {
         STALE.call_once(remove_stale);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{}-{number}-{role}", process::id());
+        let name = format!("{}{number}-{role}", cleanup::prefix());
         let removed = name.clone();
         // The value is there before what it removes: an interrupt at any time leaves nothing.
         let namespace = Self {
@@ -214,15 +212,8 @@ fn remove(name: &str) {
 /// Removes what a run that was killed could not.
 fn remove_stale() {
     for directory in [RUN_NETNS, ETC_NETNS] {
-        let names = fs::read_dir(directory).into_iter().flatten().flatten();
-        for name in names.map(|entry| entry.file_name().to_string_lossy().into_owned()) {
-            let pid = name
-                .strip_prefix(PREFIX)
-                .and_then(|rest| rest.split_once('-'))
-                .and_then(|(pid, _)| pid.parse::<u32>().ok());
-            if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-                remove(&name);
-            }
+        for path in cleanup::stale(Path::new(directory)) {
+            remove(&path.file_name().unwrap_or_default().to_string_lossy());
         }
     }
 }
