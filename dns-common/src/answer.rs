@@ -11,14 +11,14 @@
 
 use crate::{
     checksum::{self, Sum},
-    frame::L3,
+    frame::{DNS_V4, DNS_V6, L3},
     layout::{
         CONTROL_RECURSION_AVAILABLE, Control, FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE,
         FLAG_OTHER_ELSEWHERE, FLAG_SOCKET_ONLY, Scratch, Selection,
     },
     limits::{
-        A_MAX, A_RECORD_BYTES, AAAA_MAX, AAAA_RECORD_BYTES, ANSWER_BYTES_MAX, OPT_BYTES,
-        OTHER_BYTES_MAX,
+        A_MAX, A_RECORD_BYTES, AAAA_MAX, AAAA_RECORD_BYTES, ANSWER_BYTES_MAX, HEADER_BYTES,
+        OPT_BYTES, OTHER_BYTES_MAX,
     },
     packet::{Packet, opaque},
     reason::Reason,
@@ -111,14 +111,12 @@ pub fn write(packet: Packet, control: &Control, scratch: &Scratch) -> Option<()>
     } else {
         RA
     };
-    packet.write(dns + 2, QR_AA | query.flags2 & RD)?;
-    packet.write(dns + 3, recursion | query.flags3 & CD)?;
-    packet.write(dns + 6, selection.answers.to_be())?;
-    packet.write(dns + 8, 0u16)?;
-    packet.write(
-        dns + 10,
-        (selection.additionals + u16::from(query.has_opt)).to_be(),
-    )?;
+    let header = packet.window::<HEADER_BYTES>(dns)?;
+    header.write::<u8, 2>(QR_AA | query.flags2 & RD);
+    header.write::<u8, 3>(recursion | query.flags3 & CD);
+    let additionals = selection.additionals + u16::from(query.has_opt);
+    header.write::<u16, 6>(selection.answers.to_be());
+    header.write::<u32, 8>(u32::from(additionals.to_be()) << 16);
 
     let records = dns + query.question_end();
     match query.qtype {
@@ -127,15 +125,14 @@ pub fn write(packet: Packet, control: &Control, scratch: &Scratch) -> Option<()>
         _ => write_other(packet, records, scratch)?,
     }
     if query.has_opt != 0 {
-        // Root, type 41, our size; extended RCODE and version 0, DO; no options (RFC 6891 section 6.1.2).
-        let opt = dns + selection.message_len as usize - OPT_BYTES;
+        // Root, type 41, our size; extended RCODE and version 0, DO; no options (RFC 6891 section
+        // 6.1.2).
+        let record =
+            packet.window::<OPT_BYTES>(dns + selection.message_len as usize - OPT_BYTES)?;
         let size = u64::from((ANSWER_BYTES_MAX as u16).to_be());
-        packet.write(
-            opt,
-            41 << 16 | size << 24 | u64::from(query.dnssec_ok) << 63,
-        )?;
-        packet.write(opt + 8, 0u16)?;
-        packet.write(opt + 10, 0u8)?;
+        record.write::<u64, 0>(41 << 16 | size << 24 | u64::from(query.dnssec_ok) << 63);
+        record.write::<u16, 8>(0);
+        record.write::<u8, 10>(0);
     }
     write_headers(packet, scratch)
 }
@@ -162,8 +159,9 @@ fn write_a(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
         } else {
             pair & !0xffff_ffff
         };
-        packet.write(offset, first)?;
-        packet.write(offset + 8, second | address)?;
+        let record = packet.window::<A_RECORD_BYTES>(offset)?;
+        record.write::<u64, 0>(first);
+        record.write::<u64, 8>(second | address);
         offset += A_RECORD_BYTES;
     }
     Some(())
@@ -182,16 +180,12 @@ fn write_aaaa(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
         if index >= selection.answers as usize {
             break;
         }
-        packet.write(offset, first)?;
-        packet.write(offset + 8, second)?;
-        packet.write(
-            offset + 12,
-            record_word(scratch, selection.word as usize + 2 * index),
-        )?;
-        packet.write(
-            offset + 20,
-            record_word(scratch, selection.word as usize + 2 * index + 1),
-        )?;
+        let word = selection.word as usize + 2 * index;
+        let record = packet.window::<AAAA_RECORD_BYTES>(offset)?;
+        record.write::<u64, 0>(first);
+        record.write::<u32, 8>(second);
+        record.write::<u64, 12>(record_word(scratch, word));
+        record.write::<u64, 20>(record_word(scratch, word + 1));
         offset += AAAA_RECORD_BYTES;
     }
     Some(())
@@ -200,21 +194,18 @@ fn write_aaaa(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
 #[inline(always)]
 fn write_other(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
     let selection = &scratch.selection;
-    let bytes = selection.records_len as usize;
+    let (word, bytes) = (selection.word as usize, selection.records_len as usize);
     let whole = bytes / 8;
     let mut offset = at;
     for index in 0..OTHER_BYTES_MAX / 8 {
         if index >= whole {
             break;
         }
-        packet.write(
-            offset,
-            record_word(scratch, selection.word as usize + index),
-        )?;
+        packet.write(offset, record_word(scratch, word + index))?;
         offset += 8;
     }
     // The last one to seven bytes: 4, 2, 1.
-    let mut rest = record_word(scratch, selection.word as usize + whole);
+    let mut rest = record_word(scratch, word + whole);
     let mut offset = at + whole * 8;
     if bytes & 4 != 0 {
         packet.write(offset, rest as u32)?;
@@ -235,56 +226,68 @@ fn write_other(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
 /// Turns the headers round.
 #[inline(always)]
 fn write_headers(packet: Packet, scratch: &Scratch) -> Option<()> {
-    let (destination4, destination2) = (packet.read::<u32>(0)?, packet.read::<u16>(4)?);
-    let (source4, source2) = (packet.read::<u32>(6)?, packet.read::<u16>(10)?);
-    packet.write(0, source4)?;
-    packet.write(4, source2)?;
-    packet.write(6, destination4)?;
-    packet.write(10, destination2)?;
-
-    let udp = scratch.frame.dns as usize - 8;
+    let ethernet = packet.head::<L3>()?;
+    let (destination4, destination2) = (ethernet.read::<u32, 0>(), ethernet.read::<u16, 4>());
+    let (source4, source2) = (ethernet.read::<u32, 6>(), ethernet.read::<u16, 10>());
+    ethernet.write::<u32, 0>(source4);
+    ethernet.write::<u16, 4>(source2);
+    ethernet.write::<u32, 6>(destination4);
+    ethernet.write::<u16, 10>(destination2);
     let udp_len = scratch.selection.message_len as u16 + 8;
-    let ports = packet.read::<u32>(udp)?;
-    packet.write(udp, ports.rotate_left(16))?;
-    packet.write(udp + 4, udp_len.to_be())?;
-    packet.write(udp + 6, 0u16)?;
     if scratch.frame.v6 != 0 {
-        write_v6(packet, udp, udp_len)
+        write_v6(packet, udp_len)
     } else {
         write_v4(packet, udp_len)
     }
 }
 
-/// IPv4 header. The UDP checksum stays 0, "not computed" (RFC 768): a query that came from a local
-/// socket holds only a partial sum, so the old one cannot be updated.
+/// IPv4 and UDP headers. The UDP checksum is 0, "not computed" (RFC 768).
 #[inline(always)]
 fn write_v4(packet: Packet, udp_len: u16) -> Option<()> {
-    let (source, destination) = (packet.read::<u32>(L3 + 12)?, packet.read::<u32>(L3 + 16)?);
-    packet.write(L3 + 2, (udp_len + 20).to_be())?;
-    packet.write(L3 + 8, TTL)?;
-    packet.write(L3 + 10, 0u16)?;
-    packet.write(L3 + 12, destination)?;
-    packet.write(L3 + 16, source)?;
+    const UDP: usize = L3 + 20;
+    let header = packet.head::<DNS_V4>()?;
+    let source = header.read::<u32, { L3 + 12 }>();
+    let destination = header.read::<u32, { L3 + 16 }>();
+    header.write::<u16, { L3 + 2 }>((udp_len + 20).to_be());
+    header.write::<u8, { L3 + 8 }>(TTL);
+    header.write::<u16, { L3 + 10 }>(0);
+    header.write::<u32, { L3 + 12 }>(destination);
+    header.write::<u32, { L3 + 16 }>(source);
     let sum = Sum::default()
-        .add64(packet.read(L3)?)
-        .add64(packet.read(L3 + 8)?)
-        .add32(packet.read(L3 + 16)?);
-    packet.write(L3 + 10, sum.finish())
+        .add64(header.read::<u64, L3>())
+        .add64(header.read::<u64, { L3 + 8 }>())
+        .add32(header.read::<u32, { L3 + 16 }>());
+    header.write::<u16, { L3 + 10 }>(sum.finish());
+    header.write::<u32, UDP>(header.read::<u32, UDP>().rotate_left(16));
+    header.write::<u32, { UDP + 4 }>(u32::from(udp_len.to_be()));
+    Some(())
 }
 
-/// IPv6 header and the full UDP checksum, which IPv6 demands (RFC 8200 section 8.1).
+/// IPv6 and UDP headers, with the full UDP checksum, which IPv6 demands (RFC 8200 section 8.1). A
+/// query that came from a local socket holds only a partial sum, so the old one cannot be updated.
 #[inline(always)]
-fn write_v6(packet: Packet, udp: usize, udp_len: u16) -> Option<()> {
-    let source: [u64; 2] = [packet.read(L3 + 8)?, packet.read(L3 + 16)?];
-    let destination: [u64; 2] = [packet.read(L3 + 24)?, packet.read(L3 + 32)?];
-    packet.write(L3 + 4, udp_len.to_be())?;
-    packet.write(L3 + 7, TTL)?;
-    packet.write(L3 + 8, destination[0])?;
-    packet.write(L3 + 16, destination[1])?;
-    packet.write(L3 + 24, source[0])?;
-    packet.write(L3 + 32, source[1])?;
-    let pseudo_header = checksum::pseudo_header(packet, true, udp)?;
-    let sum = checksum::add_range(pseudo_header, packet, udp, udp + udp_len as usize)?.finish();
+fn write_v6(packet: Packet, udp_len: u16) -> Option<()> {
+    const UDP: usize = L3 + 40;
+    let header = packet.head::<DNS_V6>()?;
+    let source = (
+        header.read::<u64, { L3 + 8 }>(),
+        header.read::<u64, { L3 + 16 }>(),
+    );
+    let destination = (
+        header.read::<u64, { L3 + 24 }>(),
+        header.read::<u64, { L3 + 32 }>(),
+    );
+    header.write::<u16, { L3 + 4 }>(udp_len.to_be());
+    header.write::<u8, { L3 + 7 }>(TTL);
+    header.write::<u64, { L3 + 8 }>(destination.0);
+    header.write::<u64, { L3 + 16 }>(destination.1);
+    header.write::<u64, { L3 + 24 }>(source.0);
+    header.write::<u64, { L3 + 32 }>(source.1);
+    header.write::<u32, UDP>(header.read::<u32, UDP>().rotate_left(16));
+    header.write::<u32, { UDP + 4 }>(u32::from(udp_len.to_be()));
+    let pseudo_header = checksum::pseudo_header(packet, true, UDP)?;
+    let sum = checksum::add_range(pseudo_header, packet, UDP, UDP + udp_len as usize)?.finish();
     // A computed 0 is sent as all ones.
-    packet.write(udp + 6, if sum == 0 { 0xffff } else { sum })
+    header.write::<u16, { UDP + 6 }>(if sum == 0 { 0xffff } else { sum });
+    Some(())
 }

@@ -48,8 +48,8 @@ pub fn parse(packet: Packet, control: &Control, link: LinkLayer) -> Result<Frame
     if link == LinkLayer::Tagged {
         return Err(Reason::Vlan);
     }
-    let ethertype = packet.read::<u16>(12).ok_or(Reason::NotIp)?;
-    let frame = match ethertype {
+    let ethernet = packet.head::<L3>().ok_or(Reason::NotIp)?;
+    let frame = match ethernet.read::<u16, 12>() {
         ETHERTYPE_IPV4 => parse_v4(packet, control)?,
         ETHERTYPE_IPV6 => parse_v6(packet, control)?,
         ETHERTYPE_VLAN | ETHERTYPE_QINQ => return Err(Reason::Vlan),
@@ -57,7 +57,7 @@ pub fn parse(packet: Packet, control: &Control, link: LinkLayer) -> Result<Frame
     };
     let ours = match link {
         LinkLayer::Unknown => {
-            let destination = packet.read::<u64>(0).ok_or(Reason::NotIp)? & 0xffff_ffff_ffff;
+            let destination = ethernet.read::<u64, 0>() & 0xffff_ffff_ffff;
             among(&control.macs, control.macs_count, destination)
         }
         _ => link == LinkLayer::Ours,
@@ -69,55 +69,40 @@ pub fn parse(packet: Packet, control: &Control, link: LinkLayer) -> Result<Frame
     }
 }
 
-/// The DNS message of a UDP header at `udp` whose packet has `rest` bytes from there on.
-#[inline(always)]
-fn parse_udp(packet: Packet, udp: usize, rest: usize) -> Result<u32, Reason> {
-    let length = u16::from_be(packet.read::<u16>(udp + 4).ok_or(Reason::Length)?) as usize;
-    if length != rest || length < 8 || udp + length > packet.len() {
-        return Err(Reason::Length);
-    }
-    let source = packet.read::<u16>(udp).ok_or(Reason::Length)?;
-    if source == 0 || source == DNS_PORT {
-        return Err(Reason::SourcePort);
-    }
-    Ok(length as u32 - 8)
-}
-
 #[inline(always)]
 fn parse_v4(packet: Packet, control: &Control) -> Result<Frame, Reason> {
+    const UDP_AT: usize = L3 + 20;
+    let header = packet.head::<DNS_V4>().ok_or(Reason::Length)?;
     // The protocol and the port first: most packets are not for us, and leave here.
-    let protocol = packet.read::<u8>(L3 + 9).ok_or(Reason::NotUdp)?;
-    if protocol != UDP {
+    if header.read::<u8, { L3 + 9 }>() != UDP {
         return Err(Reason::NotUdp);
     }
-    let version_ihl = packet.read::<u8>(L3).ok_or(Reason::NotUdp)?;
-    if version_ihl != 0x45 {
+    if header.read::<u8, L3>() != 0x45 {
         return Err(Reason::IpOptions);
     }
     // More-fragments, or an offset; don't-fragment and the reserved bit may be anything.
-    let fragment = packet.read::<u16>(L3 + 6).ok_or(Reason::NotUdp)?;
-    if fragment & 0x3fffu16.to_be() != 0 {
+    if header.read::<u16, { L3 + 6 }>() & 0x3fff_u16.to_be() != 0 {
         return Err(Reason::Fragment);
     }
-    let udp = L3 + 20;
-    if packet.read::<u16>(udp + 2) != Some(DNS_PORT) {
+    if header.read::<u16, { UDP_AT + 2 }>() != DNS_PORT {
         return Err(Reason::NotDns);
     }
-    let destination = packet.read::<u32>(L3 + 16).ok_or(Reason::NotUdp)?;
+    let destination = header.read::<u32, { L3 + 16 }>();
     if !among(&control.v4, control.v4_count, destination) {
         return Err(Reason::Destination);
     }
-    let source = packet.read::<u32>(L3 + 12).ok_or(Reason::NotUdp)?;
+    let source = header.read::<u32, { L3 + 12 }>();
     // First octet, in network order the lowest byte: "this network", loopback, multicast and above.
     let octet = source as u8;
     if octet == 0 || octet == 127 || octet >= 224 || among(&control.v4, control.v4_count, source) {
         return Err(Reason::Source);
     }
-    let total = u16::from_be(packet.read::<u16>(L3 + 2).ok_or(Reason::NotUdp)?) as usize;
-    if total < 28 {
+    let total = u32::from(u16::from_be(header.read::<u16, { L3 + 2 }>()));
+    let udp_len = u32::from(u16::from_be(header.read::<u16, { UDP_AT + 4 }>()));
+    if total != udp_len + 20 {
         return Err(Reason::Length);
     }
-    let message_len = parse_udp(packet, udp, total - 20)?;
+    let message_len = judge_udp(packet, UDP_AT, udp_len, header.read::<u16, UDP_AT>())?;
     Ok(Frame {
         dns: DNS_V4 as u32,
         message_len,
@@ -128,30 +113,40 @@ fn parse_v4(packet: Packet, control: &Control) -> Result<Frame, Reason> {
 
 #[inline(always)]
 fn parse_v6(packet: Packet, control: &Control) -> Result<Frame, Reason> {
-    let next_header = packet.read::<u8>(L3 + 6).ok_or(Reason::NotUdp)?;
-    if next_header != UDP {
+    const UDP_AT: usize = L3 + 40;
+    let header = packet.head::<DNS_V6>().ok_or(Reason::Length)?;
+    if header.read::<u8, { L3 + 6 }>() != UDP {
         return Err(Reason::NotUdp);
     }
-    if packet.read::<u8>(L3).ok_or(Reason::NotUdp)? >> 4 != 6 {
+    if header.read::<u8, L3>() >> 4 != 6 {
         return Err(Reason::IpOptions);
     }
-    let udp = L3 + 40;
-    if packet.read::<u16>(udp + 2) != Some(DNS_PORT) {
+    if header.read::<u16, { UDP_AT + 2 }>() != DNS_PORT {
         return Err(Reason::NotDns);
     }
-    let destination = read_v6(packet, L3 + 24).ok_or(Reason::NotUdp)?;
+    let destination = [
+        header.read::<u64, { L3 + 24 }>(),
+        header.read::<u64, { L3 + 32 }>(),
+    ];
     if !among(&control.v6, control.v6_count, destination) {
         return Err(Reason::Destination);
     }
-    let source = read_v6(packet, L3 + 8).ok_or(Reason::NotUdp)?;
+    let source = [
+        header.read::<u64, { L3 + 8 }>(),
+        header.read::<u64, { L3 + 16 }>(),
+    ];
     // Multicast; unspecified (::) and loopback (::1) share fifteen zero bytes.
     let multicast = source[0] as u8 == 0xff;
     let unspecified = source[0] == 0 && source[1] & !(1 << 56) == 0;
     if multicast || unspecified || among(&control.v6, control.v6_count, source) {
         return Err(Reason::Source);
     }
-    let payload = u16::from_be(packet.read::<u16>(L3 + 4).ok_or(Reason::NotUdp)?) as usize;
-    let message_len = parse_udp(packet, udp, payload)?;
+    let payload = u32::from(u16::from_be(header.read::<u16, { L3 + 4 }>()));
+    let udp_len = u32::from(u16::from_be(header.read::<u16, { UDP_AT + 4 }>()));
+    if payload != udp_len {
+        return Err(Reason::Length);
+    }
+    let message_len = judge_udp(packet, UDP_AT, udp_len, header.read::<u16, UDP_AT>())?;
     Ok(Frame {
         dns: DNS_V6 as u32,
         message_len,
@@ -160,9 +155,16 @@ fn parse_v6(packet: Packet, control: &Control) -> Result<Frame, Reason> {
     })
 }
 
+/// The length of the message behind a UDP header at `udp`.
 #[inline(always)]
-fn read_v6(packet: Packet, offset: usize) -> Option<[u64; 2]> {
-    Some([packet.read(offset)?, packet.read(offset + 8)?])
+fn judge_udp(packet: Packet, udp: usize, udp_len: u32, source_port: u16) -> Result<u32, Reason> {
+    if source_port == 0 || source_port == DNS_PORT {
+        return Err(Reason::SourcePort);
+    }
+    if udp_len < 8 || udp + udp_len as usize > packet.len() {
+        return Err(Reason::Length);
+    }
+    Ok(udp_len - 8)
 }
 
 /// Whether one of the first `count` elements is `value`.

@@ -56,8 +56,8 @@ pub fn parse(packet: Packet, control: &Control, scratch: &mut Scratch) -> Result
     if dns + HEADER_BYTES > end {
         return Err(Reason::Length);
     }
-    let flags2 = packet.read::<u8>(dns + 2).ok_or(Reason::Length)?;
-    let flags3 = packet.read::<u8>(dns + 3).ok_or(Reason::Length)?;
+    let header = packet.window::<HEADER_BYTES>(dns).ok_or(Reason::Length)?;
+    let (flags2, flags3) = (header.read::<u8, 2>(), header.read::<u8, 3>());
     if flags2 & 0x80 != 0 {
         return Err(Reason::Response);
     }
@@ -67,11 +67,11 @@ pub fn parse(packet: Packet, control: &Control, scratch: &mut Scratch) -> Result
     if flags2 & 0x02 != 0 {
         return Err(Reason::TruncatedQuery);
     }
-    let counts = packet.read::<u64>(dns + 4).ok_or(Reason::Length)?;
+    let counts = header.read::<u64, 4>();
     if counts != COUNTS_PLAIN && counts != COUNTS_EDNS {
         return Err(Reason::Counts);
     }
-    name::read(packet, dns, end, control.seed, scratch)?;
+    name::read(packet, dns + HEADER_BYTES, control.seed, scratch)?;
     let query = &mut scratch.query;
     let name_len = query.name_len as usize;
     if name_len > NAME_BYTES_MAX {
@@ -84,8 +84,11 @@ pub fn parse(packet: Packet, control: &Control, scratch: &mut Scratch) -> Result
     }
     query.flags2 = flags2;
     query.flags3 = flags3;
-    query.qtype = u16::from_be(packet.read::<u16>(tail).ok_or(Reason::Name)?);
-    let class = u16::from_be(packet.read::<u16>(tail + 2).ok_or(Reason::Name)?);
+    let type_and_class = packet
+        .window::<QUESTION_TAIL_BYTES>(tail)
+        .ok_or(Reason::Name)?;
+    query.qtype = u16::from_be(type_and_class.read::<u16, 0>());
+    let class = u16::from_be(type_and_class.read::<u16, 2>());
     if class != CLASS_IN {
         return Err(Reason::Class);
     }
@@ -106,12 +109,13 @@ fn parse_opt(packet: Packet, opt: usize, end: usize, query: &mut Query) -> Resul
     if opt + OPT_BYTES > end {
         return Err(Reason::Edns);
     }
-    let owner = packet.read::<u8>(opt).ok_or(Reason::Edns)?;
-    let rtype = u16::from_be(packet.read::<u16>(opt + 1).ok_or(Reason::Edns)?);
-    query.edns_size = u16::from_be(packet.read::<u16>(opt + 3).ok_or(Reason::Edns)?);
-    let version = packet.read::<u8>(opt + 6).ok_or(Reason::Edns)?;
-    query.dnssec_ok = packet.read::<u8>(opt + 7).ok_or(Reason::Edns)? >> 7;
-    let rdlength = u16::from_be(packet.read::<u16>(opt + 9).ok_or(Reason::Edns)?) as usize;
+    let record = packet.window::<OPT_BYTES>(opt).ok_or(Reason::Edns)?;
+    let owner = record.read::<u8, 0>();
+    let rtype = u16::from_be(record.read::<u16, 1>());
+    query.edns_size = u16::from_be(record.read::<u16, 3>());
+    let version = record.read::<u8, 6>();
+    query.dnssec_ok = record.read::<u8, 7>() >> 7;
+    let rdlength = u16::from_be(record.read::<u16, 9>()) as usize;
     if owner != 0 || rtype != TYPE_OPT || version != 0 {
         return Err(Reason::Edns);
     }
@@ -138,8 +142,9 @@ fn check_options(packet: Packet, options: usize, end: usize) -> Result<(), Reaso
         if option + 4 > end {
             return Err(Reason::Edns);
         }
-        let code = u16::from_be(packet.read::<u16>(option).ok_or(Reason::Edns)?);
-        let length = u16::from_be(packet.read::<u16>(option + 2).ok_or(Reason::Edns)?) as usize;
+        let header = packet.window::<4>(option).ok_or(Reason::Edns)?;
+        let code = u16::from_be(header.read::<u16, 0>());
+        let length = u16::from_be(header.read::<u16, 2>()) as usize;
         if code == OPTION_COOKIE && length != 8 && !(16..=40).contains(&length) {
             return Err(Reason::Edns);
         }

@@ -5,12 +5,7 @@
 //! the root label. A label that contains a zero byte is cut short by that rule; such a
 //! name is none of ours, what follows the cut is not a question, and the packet passes.
 
-use crate::{
-    layout::Scratch,
-    limits::{HEADER_BYTES, NAME_WORDS_MAX},
-    packet::Packet,
-    reason::Reason,
-};
+use crate::{layout::Scratch, limits::NAME_WORDS_MAX, packet::Packet, reason::Reason};
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -69,40 +64,37 @@ impl Hasher {
     }
 }
 
-/// Reads the question name of the message at `dns` that ends at `end` into `scratch`.
+/// Reads the name at `offset` into `scratch`. Whether it ends within its message is for the caller to judge: what is
+/// read here is bounded by the packet alone.
 ///
 /// # Errors
-/// [`Reason::Name`] if it does not end within the message, or is too long.
+/// [`Reason::Name`] if it does not end within 256 bytes.
 #[inline(always)]
-pub fn read(
-    packet: Packet,
-    dns: usize,
-    end: usize,
-    seed: u64,
-    scratch: &mut Scratch,
-) -> Result<(), Reason> {
+pub fn read(packet: Packet, offset: usize, seed: u64, scratch: &mut Scratch) -> Result<(), Reason> {
     let mut hasher = Hasher::new(seed);
-    let mut offset = dns + HEADER_BYTES;
+    let name = packet.skip(offset).ok_or(Reason::Name)?;
     let mut index = 0;
     let word = loop {
-        if index == NAME_WORDS_MAX || offset >= end {
+        if index == NAME_WORDS_MAX {
             return Err(Reason::Name);
         }
-        if offset + 8 > end {
-            // The last short word is read from the eight bytes that end with the message: there
-            // are always eight, the header is twelve. The shift brings zeros in, so this one ends
-            // the name; if it truly did not, the type and class do not follow.
-            let missing = 8 - (end - offset);
-            break packet.read::<u64>(end - 8).ok_or(Reason::Name)? >> ((missing * 8) & 63);
-        }
-        let word = packet.read::<u64>(offset).ok_or(Reason::Name)?;
+        let Some(word) = name.word(index) else {
+            // The last short word is read from the eight bytes that end with the packet. The shift
+            // brings zeros in, so it ends the name; if it truly did not, no type follows it.
+            let rest = name.len().wrapping_sub(index * 8) & 7;
+            let last = packet.read::<u64>(packet.len() - 8).ok_or(Reason::Name)?;
+            break if rest == 0 {
+                0
+            } else {
+                last >> (64 - 8 * rest)
+            };
+        };
         if first_zero(word) != 0 {
             break word;
         }
         let folded = fold(word);
         scratch.name[index] = folded;
         hasher = hasher.add(folded);
-        offset += 8;
         index += 1;
     };
     // Everything from the root label on is not part of the name.

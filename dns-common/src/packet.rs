@@ -68,6 +68,43 @@ impl Packet {
         Some(pointer)
     }
 
+    /// The first `N` bytes.
+    #[inline(always)]
+    pub fn head<const N: usize>(self) -> Option<Window<N>> {
+        if self.start.wrapping_add(N) > self.end {
+            return None;
+        }
+        Some(Window(self.start))
+    }
+
+    /// `N` bytes from `offset` on: one comparison for all of them.
+    #[inline(always)]
+    pub fn window<const N: usize>(self, offset: usize) -> Option<Window<N>> {
+        Some(Window(self.pointer(offset, N)?))
+    }
+
+    /// What follows `offset`.
+    #[inline(always)]
+    pub fn skip(self, offset: usize) -> Option<Self> {
+        let start = self.pointer(offset, 0)?;
+        Some(Packet {
+            start,
+            end: self.end,
+        })
+    }
+
+    /// Word `index` of eight bytes. The index must be one that the verifier knows: a constant, or the count of a
+    /// loop.
+    #[inline(always)]
+    pub fn word(self, index: usize) -> Option<u64> {
+        let pointer = self.start.wrapping_add(index * 8);
+        if pointer.wrapping_add(8) > self.end {
+            return None;
+        }
+        // SAFETY: in bounds, readable by the contract of `new`.
+        Some(unsafe { pointer.cast::<u64>().read_unaligned() })
+    }
+
     /// The value at `offset`.
     #[inline(always)]
     pub fn read<T: Scalar>(self, offset: usize) -> Option<T> {
@@ -83,6 +120,28 @@ impl Packet {
         // SAFETY: in bounds by `pointer`, writable by the contract of `new`.
         unsafe { pointer.cast::<T>().write_unaligned(value) };
         Some(())
+    }
+}
+
+/// `N` bytes within a packet. Places in it are constants, checked when the program is compiled.
+#[derive(Clone, Copy)]
+pub struct Window<const N: usize>(*mut u8);
+
+impl<const N: usize> Window<N> {
+    /// The value at `AT`.
+    #[inline(always)]
+    pub fn read<T: Scalar, const AT: usize>(self) -> T {
+        const { assert!(AT + size_of::<T>() <= N) };
+        // SAFETY: within the N bytes that were in bounds when the window was made; T takes any bytes.
+        unsafe { self.0.wrapping_add(AT).cast::<T>().read_unaligned() }
+    }
+
+    /// Writes a value at `AT`.
+    #[inline(always)]
+    pub fn write<T: Scalar, const AT: usize>(self, value: T) {
+        const { assert!(AT + size_of::<T>() <= N) };
+        // SAFETY: as in `read`, and packets are writable by the contract of `Packet::new`.
+        unsafe { self.0.wrapping_add(AT).cast::<T>().write_unaligned(value) };
     }
 }
 

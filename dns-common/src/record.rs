@@ -33,7 +33,7 @@ pub fn check_cell(state: u64, words: &[u64; CELL_WORDS]) -> u64 {
     let mut sum = 0u64;
     let mut lane = 0;
     while lane < CELL_WORDS {
-        sum = sum.wrapping_add((words[lane] ^ words[lane] >> 31).wrapping_mul(LANES[lane]));
+        sum = sum.wrapping_add(words[lane].wrapping_mul(LANES[lane]));
         lane += 1;
     }
     (state.rotate_left(23) ^ sum).wrapping_mul(LANES[0])
