@@ -100,7 +100,7 @@ pub fn select(scratch: &mut Scratch) -> Result<(), Reason> {
 }
 
 /// Writes the selected answer; the packet has room for it.
-#[inline(never)]
+#[inline(always)]
 pub fn write(packet: Packet, control: &Control, scratch: &Scratch) -> Option<()> {
     let Scratch {
         query, selection, ..

@@ -164,6 +164,12 @@ pub const fn bucket_of(hash: u64, buckets: u32) -> u32 {
     (((hash >> 32) * buckets as u64) >> 32) as u32
 }
 
+/// The cell that the record of a hash stands at if it was free: of other bits than its bucket.
+#[inline(always)]
+pub const fn home_of(hash: u64, cells: u32) -> u32 {
+    bucket_of(hash << 32, cells)
+}
+
 /// [`Control::flags`]: the table is complete, and packets may be answered.
 pub const CONTROL_ANSWERING: u32 = 1;
 /// [`Control::flags`]: the deployment forwards, so answers carry RA.
@@ -189,8 +195,8 @@ pub struct Control {
     pub v6_count: u32,
     /// Used elements of `macs`.
     pub macs_count: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Cells of record memory.
+    pub cells: u32,
     /// IPv4 addresses that we answer for, network order.
     pub v4: [u32; ADDRESSES_MAX],
     /// IPv6 addresses that we answer for, network order.
@@ -211,7 +217,7 @@ impl Control {
             v4_count: 0,
             v6_count: 0,
             macs_count: 0,
-            reserved: 0,
+            cells: 0,
             v4: [0; ADDRESSES_MAX],
             v6: [[0; 2]; ADDRESSES_MAX],
             macs: [0; MACS_MAX],

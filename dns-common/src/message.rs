@@ -49,7 +49,7 @@ const OPTION_COOKIE: u16 = 10;
 ///
 /// # Errors
 /// Why the message is not one that the kernel answers.
-#[inline(never)]
+#[inline(always)]
 pub fn parse(packet: Packet, control: &Control, scratch: &mut Scratch) -> Result<(), Reason> {
     let dns = scratch.frame.dns as usize;
     let end = dns + scratch.frame.message_len as usize;

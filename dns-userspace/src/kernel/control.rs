@@ -24,7 +24,7 @@ pub(super) struct ControlBlock {
 /// The word with the version and the flags.
 const FLAGS_WORD: usize = 0;
 const MACS_WORD: usize = std::mem::offset_of!(Control, macs) / 8;
-/// The word with `macs_count`, in its lower half.
+/// The word with `macs_count` in its lower half and `cells` in its upper one.
 const MACS_COUNT_WORD: usize = std::mem::offset_of!(Control, macs_count) / 8;
 
 impl ControlBlock {
@@ -32,6 +32,7 @@ impl ControlBlock {
     pub(super) fn new(memory: Words, capacity: Capacity, seed: u64, addresses: &[IpAddr]) -> Self {
         let mut control = Control::zeroed();
         control.buckets = capacity.buckets;
+        control.cells = capacity.cells;
         control.seed = seed;
         for address in addresses {
             match address {
@@ -62,7 +63,9 @@ impl ControlBlock {
         self.memory
             .store(MACS_WORD + self.macs, u64::from_le_bytes(bytes));
         self.macs += 1;
-        self.memory.publish(MACS_COUNT_WORD, self.macs as u64);
+        let cells = self.memory.load(MACS_COUNT_WORD) & !0xffff_ffff;
+        self.memory
+            .publish(MACS_COUNT_WORD, cells | self.macs as u64);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ pub mod heap;
 pub mod memory;
 pub mod table;
 
-use hickory_proto::rr::Name;
+use hickory_proto::rr::{Name, RecordType};
 use tracing::warn;
 
 use crate::zone::{Node, Zone};
@@ -62,21 +62,26 @@ impl Publisher {
 
     /// Writes every name of the zone.
     pub fn publish_all(&mut self, zone: &Zone) {
-        for name in zone.names() {
-            self.publish_name(zone, &name);
+        // Names with addresses are what is asked most: they come first, while their homes are free.
+        for addresses in [true, false] {
+            for name in zone.names() {
+                let node = zone.node(&name);
+                if has_addresses(&node) == addresses {
+                    self.publish_node(zone, &name, &node);
+                }
+            }
         }
     }
 
     /// Writes the names that a change touched, as the zone has them now.
     pub fn publish(&mut self, zone: &Zone, touched: &[Name]) {
         for name in touched {
-            self.publish_name(zone, name);
+            self.publish_node(zone, name, &zone.node(name));
         }
     }
 
-    fn publish_name(&mut self, zone: &Zone, name: &Name) {
-        let node = zone.node(name);
-        match self.encoder.encode(zone, name, &node) {
+    fn publish_node(&mut self, zone: &Zone, name: &Name, node: &Node) {
+        match self.encoder.encode(zone, name, node) {
             Some(record) => {
                 if self.table.put(&record) == Put::Full {
                     self.rejected += 1;
@@ -95,6 +100,15 @@ impl Publisher {
     /// Names that did not fit since the start.
     pub fn rejected(&self) -> u64 {
         self.rejected
+    }
+}
+
+fn has_addresses(node: &Node) -> bool {
+    match node {
+        Node::Records(rrsets) => rrsets
+            .iter()
+            .any(|rrset| matches!(rrset.rtype, RecordType::A | RecordType::AAAA)),
+        Node::Absent | Node::SocketOnly => false,
     }
 }
 

@@ -8,7 +8,7 @@
 use std::sync::atomic::AtomicU64;
 
 use hopzero_common::{
-    layout::{Entry, bucket_of},
+    layout::{Entry, bucket_of, home_of},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NAME_WORDS_MAX, PROBE_BUCKETS_MAX, RECORD_CELLS_MAX},
     lookup, name,
 };
@@ -161,7 +161,8 @@ impl Table {
             Some(old) => old.word,
             None => self.free_place(hash)?,
         };
-        let cell = self.heap.take(record.cells)?;
+        let home = home_of(hash, self.capacity.cells);
+        let cell = self.heap.take(record.cells, home)?;
         let first = cell as usize * CELL_WORDS;
         for (offset, value) in record.words().iter().enumerate() {
             self.cells.store(first + offset, *value);

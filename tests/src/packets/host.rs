@@ -92,6 +92,7 @@ fn control(table: &Table) -> Control {
     let mut control = Control::zeroed();
     control.flags = CONTROL_ANSWERING;
     control.buckets = table.capacity().buckets;
+    control.cells = table.capacity().cells;
     control.seed = table.seed();
     control.v4[0] = u32::from_le_bytes(SERVER_V4.octets());
     control.v4_count = 1;

@@ -115,9 +115,9 @@ fn a_damaged_record_passes() {
     use hopzero_common::lookup::Table as _;
     use std::sync::atomic::Ordering;
     let host = Host::new(&world::zone());
-    let cells = host.publisher.table().cells_used();
+    let cells = host.publisher.table().capacity().cells;
     for cell in 0..cells {
-        let words = host.publisher.table().cell(cell).expect("a cell in use");
+        let words = host.publisher.table().cell(cell).expect("a cell");
         for word in words {
             word.fetch_xor(1 << 40, Ordering::Relaxed);
         }
