@@ -131,18 +131,29 @@ impl Entry {
     pub const CELL_MAX: u32 = (1 << 28) - 1;
     const TAG_SHIFT: u32 = 35;
     const CELLS_SHIFT: u32 = 29;
+    /// The highest bit of every tag, so that an empty entry has the tag of no hash.
+    const TAG_SET: u64 = 1 << 28;
+
+    /// The 29 bits of a hash that an entry holds.
+    #[inline(always)]
+    pub const fn tag(hash: u64) -> u64 {
+        hash & (Self::TAG_SET - 1) | Self::TAG_SET
+    }
 
     /// An entry for the record of `cells` cells from `cell` on.
     #[inline(always)]
     pub const fn new(hash: u64, cell: u32, cells: u32) -> Self {
-        Entry(hash << Self::TAG_SHIFT | (cells as u64) << Self::CELLS_SHIFT | (cell as u64) << 1)
+        Entry(
+            Self::tag(hash) << Self::TAG_SHIFT
+                | (cells as u64) << Self::CELLS_SHIFT
+                | (cell as u64) << 1,
+        )
     }
 
-    /// Whether the name with this hash may be behind this entry.
+    /// Whether a name whose hash has this tag may be behind the entry.
     #[inline(always)]
-    pub const fn has_tag_of(self, hash: u64) -> bool {
-        // An empty entry has no cells; a tag of 0 is as good as any other.
-        (self.0 ^ hash << Self::TAG_SHIFT) >> Self::TAG_SHIFT == 0 && self.cells() != 0
+    pub const fn has_tag(self, tag: u64) -> bool {
+        self.0 >> Self::TAG_SHIFT == tag
     }
 
     /// First cell of the record.
@@ -379,11 +390,11 @@ mod tests {
     #[test]
     fn entry_keeps_its_parts() {
         let entry = Entry::new(0xdead_beef_cafe_f00d, Entry::CELL_MAX, 39);
-        assert!(entry.has_tag_of(0xdead_beef_cafe_f00d));
-        assert!(!entry.has_tag_of(0xdead_beef_cafe_f00e));
+        assert!(entry.has_tag(Entry::tag(0xdead_beef_cafe_f00d)));
+        assert!(!entry.has_tag(Entry::tag(0xdead_beef_cafe_f00e)));
         assert_eq!((entry.cell(), entry.cells()), (Entry::CELL_MAX, 39));
-        assert!(!Entry(0).has_tag_of(0));
-        assert!(!Entry(Entry::OVERFLOW).has_tag_of(0));
+        assert!(!Entry(0).has_tag(Entry::tag(0)));
+        assert!(!Entry(Entry::OVERFLOW).has_tag(Entry::tag(0)));
     }
 
     #[test]

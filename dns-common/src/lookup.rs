@@ -64,6 +64,7 @@ pub fn find<T: Table>(table: &T, control: &Control, scratch: &mut Scratch) -> Re
 
 #[inline(always)]
 fn find_entry<T: Table>(table: &T, control: &Control, hash: u64) -> Result<Entry, Reason> {
+    let tag = Entry::tag(hash);
     let mut bucket = bucket_of(hash, control.buckets);
     // Most records stand where their hash says (see `home_of`). Loaded now, that line comes while
     // the bucket's line is waited for, which saves one of the two cache misses of a cold name. It
@@ -78,7 +79,7 @@ fn find_entry<T: Table>(table: &T, control: &Control, hash: u64) -> Result<Entry
         let mut last = 0;
         for entry in entries {
             last = load(entry);
-            if Entry(last).has_tag_of(hash) {
+            if Entry(last).has_tag(tag) {
                 return Ok(Entry(last));
             }
         }

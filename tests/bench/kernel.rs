@@ -20,9 +20,9 @@ const ANSWERED: [u32; 2] = [3, 7];
 /// Measures everything.
 pub fn measure(quick: bool, services: u32) -> anyhow::Result<Figures> {
     let (rounds, repeat, frames) = if quick {
-        (7, 200_000, 300_000)
+        (7, 500_000, 500_000)
     } else {
-        (11, 1_000_000, 2_000_000)
+        (11, 2_000_000, 2_000_000)
     };
     println!("\nbuilding a zone of {services} services …");
     let zone = world::zone(services)?;

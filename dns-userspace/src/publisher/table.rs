@@ -202,7 +202,7 @@ impl Table {
         for bucket in self.buckets(hash) {
             for word in bucket..bucket + BUCKET_ENTRIES {
                 let entry = Entry(self.index.load(word));
-                if entry.has_tag_of(hash) && self.is_named(entry, name) {
+                if entry.has_tag(Entry::tag(hash)) && self.is_named(entry, name) {
                     return Some(Place { word, entry });
                 }
             }
