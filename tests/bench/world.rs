@@ -48,9 +48,9 @@ pub fn zone(services: u32) -> anyhow::Result<Zone> {
     let mut batch = vec![namespace(NAMESPACE), namespace(LONG_NAMESPACE)];
     batch.extend((0..services).map(|number| {
         let [a, b, c, _] = (number + 1).to_le_bytes();
-        service(NAMESPACE, &label(number), &format!("10.{c}.{b}.{a}"))
+        service(NAMESPACE, &label(number), &[format!("10.{c}.{b}.{a}")])
     }));
-    batch.push(service(LONG_NAMESPACE, LONG_SERVICE, "None"));
+    batch.push(service(LONG_NAMESPACE, LONG_SERVICE, &["None".to_owned()]));
     batch.push(Change::Upsert(Object::EndpointSlice(Box::new(
         EndpointSlice {
             metadata: ObjectMeta {
@@ -77,6 +77,68 @@ pub fn zone(services: u32) -> anyhow::Result<Zone> {
     Ok(zone)
 }
 
+/// A cluster as large ones are: 9,000 dual-stack ClusterIP services with a named port, and 1,000
+/// headless ones with 100 dual-stack endpoints each.
+pub fn mixed_zone() -> anyhow::Result<Zone> {
+    let mut zone = Zone::new(ZoneConfig {
+        origin: "cluster.local.".parse()?,
+        reverse: vec!["in-addr.arpa.".parse()?, "ip6.arpa.".parse()?],
+        ttl: 5,
+    });
+    let mut batch = vec![namespace(NAMESPACE)];
+    for number in 0..9_000u32 {
+        let [low, high, ..] = number.to_le_bytes();
+        let addresses = [
+            format!("10.96.{high}.{low}"),
+            format!("fd00:10:96::{number:x}"),
+        ];
+        batch.push(service(NAMESPACE, &label(number), &addresses));
+    }
+    for number in 9_000..10_000u32 {
+        let name = label(number);
+        batch.push(service(NAMESPACE, &name, &["None".to_owned()]));
+        let host = |endpoint: u32| format!("{name}-{endpoint}");
+        let v4 = |endpoint: u32| {
+            let [low, high, top, _] = (number * 100 + endpoint).to_le_bytes();
+            format!("10.{}.{high}.{low}", 128 + u32::from(top))
+        };
+        let v6 = |endpoint: u32| format!("fd00:10:244:{:x}::{endpoint:x}", number);
+        batch.push(slice(
+            &name,
+            "IPv4",
+            (0..100).map(|endpoint| (host(endpoint), v4(endpoint))),
+        ));
+        batch.push(slice(
+            &name,
+            "IPv6",
+            (0..100).map(|endpoint| (host(endpoint), v6(endpoint))),
+        ));
+    }
+    batch.push(Change::Synchronised);
+    zone.apply(batch, 1_700_000_000);
+    Ok(zone)
+}
+
+fn slice(service: &str, family: &str, endpoints: impl Iterator<Item = (String, String)>) -> Change {
+    Change::Upsert(Object::EndpointSlice(Box::new(EndpointSlice {
+        metadata: ObjectMeta {
+            name: Some(format!("{service}-{}", family.to_lowercase())),
+            namespace: Some(NAMESPACE.into()),
+            labels: Some([("kubernetes.io/service-name".into(), service.into())].into()),
+            ..ObjectMeta::default()
+        },
+        address_type: family.into(),
+        endpoints: endpoints
+            .map(|(hostname, address)| Endpoint {
+                addresses: vec![address],
+                hostname: Some(hostname),
+                ..Endpoint::default()
+            })
+            .collect(),
+        ports: None,
+    })))
+}
+
 fn namespace(name: &str) -> Change {
     Change::Upsert(Object::Namespace(Box::new(Namespace {
         metadata: ObjectMeta {
@@ -87,7 +149,7 @@ fn namespace(name: &str) -> Change {
     })))
 }
 
-fn service(namespace: &str, name: &str, address: &str) -> Change {
+fn service(namespace: &str, name: &str, addresses: &[String]) -> Change {
     Change::Upsert(Object::Service(Box::new(Service {
         metadata: ObjectMeta {
             name: Some(name.into()),
@@ -95,8 +157,8 @@ fn service(namespace: &str, name: &str, address: &str) -> Change {
             ..ObjectMeta::default()
         },
         spec: Some(ServiceSpec {
-            cluster_ip: Some(address.into()),
-            cluster_ips: Some(vec![address.into()]),
+            cluster_ip: addresses.first().cloned(),
+            cluster_ips: Some(addresses.to_vec()),
             ports: Some(vec![ServicePort {
                 name: Some("http".into()),
                 port: 80,

@@ -111,19 +111,19 @@ impl Follower {
     }
 }
 
-/// Twice what the zone needs now, or what was asked for.
+/// Half as much again as the zone needs now, or what was asked for. What does not fit is answered by
+/// the socket, and counted.
 fn capacity(zone: &Zone, names_max: Option<u32>) -> Capacity {
     let size = Publisher::measure(zone);
+    let room = |count: u32| count.saturating_add(count / 2);
     match names_max {
         Some(names) => Capacity::new(
             names,
-            names
-                .saturating_mul(CELLS_PER_NAME)
-                .max(size.cells.saturating_mul(2)),
+            names.saturating_mul(CELLS_PER_NAME).max(room(size.cells)),
         ),
         None => Capacity::new(
-            size.names.saturating_mul(2).max(NAMES_MIN),
-            size.cells.saturating_mul(2).max(NAMES_MIN * CELLS_PER_NAME),
+            room(size.names).max(NAMES_MIN),
+            room(size.cells).max(NAMES_MIN * CELLS_PER_NAME),
         ),
     }
 }

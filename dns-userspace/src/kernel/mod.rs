@@ -39,7 +39,7 @@ pub struct Options {
     pub hook: Hook,
     /// Destination addresses of the queries to answer.
     pub answer_for: Vec<IpAddr>,
-    /// Capacity of the table of names; `None` for twice what the zone has.
+    /// Capacity of the table of names; `None` for half as much again as the zone has.
     pub names_max: Option<u32>,
     /// The programs log their decisions.
     pub trace: bool,
