@@ -411,6 +411,12 @@ fn edns(cases: &mut Cases) {
         },
     );
     with(
+        "an OPT whose owner is one byte, and not zero",
+        Reason::Edns,
+        &[],
+        &|m| m[opt] = 1,
+    );
+    with(
         "an OPT whose owner is a pointer to a root",
         Reason::Edns,
         &[],
