@@ -61,7 +61,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         ("db-2.db.shop.svc.cluster.local", AAAA),
         (&long, A),
         ("1.1.96.10.in-addr.arpa", PTR),
-        ("1.0.2.10.in-addr.arpa", PTR),
+        ("1.0.36.10.in-addr.arpa", PTR),
         (
             "2.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.1.0.0.0.0.d.f.IP6.arpa",
             PTR,

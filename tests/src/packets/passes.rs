@@ -242,6 +242,16 @@ fn udp(cases: &mut Cases) {
             packet[UDP_V4 + 2..UDP_V4 + 4].copy_from_slice(&[53, 0]);
         },
     );
+    cases.v4(
+        "to port 309, whose low byte is 53",
+        Reason::NotDns,
+        |packet| {
+            packet[UDP_V4 + 2..UDP_V4 + 4].copy_from_slice(&309u16.to_be_bytes());
+        },
+    );
+    cases.v6("to port 309, IPv6", Reason::NotDns, |packet| {
+        packet[UDP_V6 + 2..UDP_V6 + 4].copy_from_slice(&309u16.to_be_bytes());
+    });
     cases.v6("to port 5353", Reason::NotDns, |packet| {
         packet[UDP_V6 + 2..UDP_V6 + 4].copy_from_slice(&5353u16.to_be_bytes());
     });
@@ -285,6 +295,7 @@ fn header(cases: &mut Cases) {
     with("opcode 2", Reason::Opcode, |m| m[2] |= 2 << 3);
     with("NOTIFY", Reason::Opcode, |m| m[2] |= 4 << 3);
     with("UPDATE", Reason::Opcode, |m| m[2] |= 5 << 3);
+    with("opcode 8", Reason::Opcode, |m| m[2] |= 8 << 3);
     with("opcode 15", Reason::Opcode, |m| m[2] |= 15 << 3);
     with("TC", Reason::TruncatedQuery, |m| m[2] |= 2);
     with("no question", Reason::Counts, |m| m[5] = 0);
@@ -503,6 +514,8 @@ fn names(cases: &mut Cases) {
     for (name, qtype, size) in [
         ("crowd.shop.svc.cluster.local", A, one_less),
         ("crowd.shop.svc.cluster.local", AAAA, 4096),
+        // 1,255 bytes: the record holds them, no answer does.
+        ("mob.shop.svc.cluster.local", A, 4096),
         ("throng.shop.svc.cluster.local", A, 65535),
     ] {
         let query = with_opt(message(name, qtype), size, false, &[]);

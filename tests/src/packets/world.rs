@@ -81,6 +81,7 @@ spec: {type: ExternalName, externalName: example.com}
 ",
     );
     headless(&mut yaml, "db", 3);
+    headless(&mut yaml, "mob", 75);
     headless(&mut yaml, "crowd", 60);
     headless(&mut yaml, "throng", 90);
     let (service, namespace) = (longest_label('s'), longest_label('n'));
@@ -123,7 +124,8 @@ spec: {{clusterIP: None, clusterIPs: [None], ports: [{{name: x, port: 1}}]}}
 "
     )
     .expect("a string");
-    let octet = name.len();
+    // Each service's endpoints have addresses of their own: the names are of different lengths, or begin so.
+    let octet = name.len() * 16 + usize::from(name.as_bytes()[0] % 16);
     for (family, address) in [
         ("IPv4", format!("10.{octet}.0.")),
         ("IPv6", format!("fd00:{octet}::")),

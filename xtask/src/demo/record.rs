@@ -9,36 +9,32 @@ use crate::{signals, workspace};
 
 /// The map of records.
 const CELLS: &str = "CELLS";
-/// How many cells are looked at: the shop needs fewer.
-const CELLS_MAX: u32 = 512;
 
 /// Prints the record of `name`, from the maps of the programs with these numbers.
 pub fn print(program_ids: &[u64], name: &str) -> Result<()> {
     let map = find_map(program_ids)?;
-    for index in 0..CELLS_MAX {
-        signals::check()?;
-        let found = bpftool(&lookup(map, index))?;
-        let cell = &found["formatted"]["value"];
+    signals::check()?;
+    let dump = bpftool(&["map", "dump", "id", &map.to_string()].map(str::to_owned))?;
+    let cells = dump.as_array().context("bpftool map dump: not a list")?;
+    for entry in cells {
+        let formatted = &entry["formatted"];
+        let cell = &formatted["value"];
         if cell.is_null() {
             bail!("bpftool shows no named fields: the object was built without BTF");
         }
         if owner_name(cell).as_deref() != Some(name) {
             continue;
         }
-        println!("$ bpftool {}", lookup(map, index).join(" "));
+        println!("$ bpftool map dump id {map}");
+        println!("cell {} of {}:", formatted["key"], cells.len());
         print!("{}", fields(cell));
         println!("  (data begins with the owner name: {name})");
         return Ok(());
     }
-    bail!("none of the first {CELLS_MAX} cells begins the record of {name}")
-}
-
-fn lookup(map: u64, index: u32) -> Vec<String> {
-    let mut words: Vec<String> = ["map", "lookup", "id"].map(str::to_owned).into();
-    words.push(map.to_string());
-    words.extend(["key", "hex"].map(str::to_owned));
-    words.extend(index.to_ne_bytes().map(|byte| format!("{byte:02x}")));
-    words
+    bail!(
+        "none of the {} cells begins the record of {name}",
+        cells.len()
+    )
 }
 
 fn find_map(program_ids: &[u64]) -> Result<u64> {
