@@ -383,6 +383,9 @@ fn question(cases: &mut Cases) {
             cut,
         );
     }
+    let mut padded = v4(&whole[..whole.len() - 2]);
+    padded.extend_from_slice(&[0, 1, 0, 1, 0, 0]);
+    cases.add("a class that stands in the padding", Reason::Name, padded);
     let mut trailing = whole.clone();
     trailing.push(0);
     cases.message("a trailing byte", Reason::Trailing, &trailing);
