@@ -69,8 +69,8 @@ fn find_entry<T: Table>(table: &T, control: &Control, hash: u64) -> Result<Entry
     // Most records stand where their hash says (see `home_of`). Loaded now, that line comes while
     // the bucket's line is waited for, which saves one of the two cache misses of a cold name. It
     // is only a hint: what is read is thrown away.
-    if let Some(cell) = table.cell(home_of(hash, control.cells)) {
-        core::hint::black_box(load(&cell[0]));
+    if let Some([first, ..]) = table.cell(home_of(hash, control.cells)) {
+        core::hint::black_box(load(first));
     }
     for _ in 0..PROBE_BUCKETS_MAX {
         let entries = table

@@ -115,6 +115,7 @@ fn query(name: &str, names: u32) -> Query {
 /// What a name costs in a cluster of 10,000 services and 100,000 endpoints.
 fn memory(figures: &mut Figures) -> anyhow::Result<()> {
     let size = Publisher::measure(&world::mixed_zone()?);
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let bytes = |capacity: Capacity| capacity.bytes() as f64 / f64::from(size.names);
     figures.add(
         "names.bytes",

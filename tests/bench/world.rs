@@ -102,7 +102,7 @@ pub fn mixed_zone() -> anyhow::Result<Zone> {
             let [low, high, top, _] = (number * 100 + endpoint).to_le_bytes();
             format!("10.{}.{high}.{low}", 128 + u32::from(top))
         };
-        let v6 = |endpoint: u32| format!("fd00:10:244:{:x}::{endpoint:x}", number);
+        let v6 = |endpoint: u32| format!("fd00:10:244:{number:x}::{endpoint:x}");
         batch.push(slice(
             &name,
             "IPv4",
