@@ -34,69 +34,93 @@ const RD: u8 = 0x01;
 /// Flags of byte 3: RA, and CD, which is copied (RFC 6840 section 5.9).
 const RA: u8 = 0x80;
 const CD: u8 = 0x10;
+/// A compression pointer (RFC 1035 section 4.1.4).
+const POINTER: u16 = 0xc000;
 /// Hop limit of answers.
 const TTL: u8 = 64;
 /// `c0 0c`, type, class IN: the first six bytes of a record whose owner is the question's name.
 const POINTER_A_IN: u64 = 0x0100_0100_0cc0;
 const POINTER_AAAA_IN: u64 = 0x0100_1c00_0cc0;
 
+/// What the record has for the question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Records, in [`Scratch::selection`].
+    Records,
+    /// No records of this type: NODATA.
+    Nothing,
+}
+
 /// Chooses the records for the question from the verified record, into [`Scratch::selection`].
 ///
 /// # Errors
-/// Why the kernel does not answer this type, or not at this size.
+/// Why the kernel does not answer this type.
 #[inline(always)]
-pub fn select(scratch: &mut Scratch) -> Result<(), Reason> {
+pub fn select(scratch: &mut Scratch) -> Result<Found, Reason> {
     let header = Header::of(scratch);
-    let query = &scratch.query;
+    let qtype = scratch.query.qtype;
     let flags = header.flags();
     if flags & FLAG_SOCKET_ONLY != 0 {
         return Err(Reason::SocketOnly);
     }
-    let mut additionals = 0;
-    let (word, answers, records_len) = match query.qtype {
-        TYPE_A => {
-            if flags & FLAG_A_TOO_LARGE != 0 {
-                return Err(Reason::TooLarge);
-            }
-            let count = header.a_count();
-            (header.a_word(), count as u16, count * A_RECORD_BYTES)
+    let (mut additionals, mut truncated) = (0, 0);
+    let (word, answers, records_len) = if qtype == TYPE_A {
+        truncated = u8::from(flags & FLAG_A_TOO_LARGE != 0);
+        let count = header.a_count();
+        (header.a_word(), count as u16, count * A_RECORD_BYTES)
+    } else if qtype == TYPE_AAAA {
+        truncated = u8::from(flags & FLAG_AAAA_TOO_LARGE != 0);
+        let count = header.aaaa_count();
+        (header.aaaa_word(), count as u16, count * AAAA_RECORD_BYTES)
+    } else {
+        if flags & FLAG_OTHER_ELSEWHERE != 0 {
+            return Err(Reason::SocketOnly);
         }
-        TYPE_AAAA => {
-            if flags & FLAG_AAAA_TOO_LARGE != 0 {
-                return Err(Reason::TooLarge);
-            }
-            let count = header.aaaa_count();
-            (header.aaaa_word(), count as u16, count * AAAA_RECORD_BYTES)
+        let word = header.other_word();
+        let other = record_word(scratch, word);
+        if header.other_len() == 0 || other as u16 != qtype {
+            return Ok(Found::Nothing);
         }
-        _ => {
-            if flags & FLAG_OTHER_ELSEWHERE != 0 {
-                return Err(Reason::SocketOnly);
-            }
-            let word = header.other_word();
-            let other = record_word(scratch, word);
-            if header.other_len() == 0 || other as u16 != query.qtype {
-                return Err(Reason::NoData);
-            }
-            additionals = (other >> 32) as u16;
-            (word + 1, (other >> 16) as u16, header.other_len())
-        }
+        additionals = (other >> 32) as u16;
+        (word + 1, (other >> 16) as u16, header.other_len())
     };
-    if answers == 0 {
-        return Err(Reason::NoData);
-    }
-    let opt = if query.has_opt == 0 { 0 } else { OPT_BYTES };
-    let message_len = query.question_end() + records_len + opt;
-    if message_len > query.answer_bytes_max() {
-        return Err(Reason::TooLarge);
+    if answers == 0 && truncated == 0 {
+        return Ok(Found::Nothing);
     }
     scratch.selection = Selection {
         word: word as u32,
         records_len: records_len as u32,
-        message_len: message_len as u32,
+        message_len: 0,
         answers,
         additionals,
+        authority: 0,
+        rcode: 0,
+        truncated,
+        owner: 0,
     };
-    Ok(())
+    Ok(Found::Records)
+}
+
+/// Settles the length of the answer. What is larger than the client takes becomes TC=1 without
+/// any record (RFC 2181 section 9).
+#[inline(always)]
+pub fn measure(scratch: &mut Scratch) {
+    let Scratch {
+        query, selection, ..
+    } = scratch;
+    let opt = if query.has_opt == 0 { 0 } else { OPT_BYTES };
+    let empty = query.question_end() + opt;
+    let mut message_len = empty + selection.records_len as usize;
+    if message_len > query.answer_bytes_max() {
+        selection.truncated = 1;
+    }
+    if selection.truncated != 0 {
+        message_len = empty;
+        selection.answers = 0;
+        selection.authority = 0;
+        selection.additionals = 0;
+    }
+    selection.message_len = message_len as u32;
 }
 
 /// Writes the selected answer; the packet has room for it.
@@ -112,17 +136,16 @@ pub fn write(packet: Packet, control: &Control, scratch: &Scratch) -> Option<()>
         RA
     };
     let header = packet.window::<HEADER_BYTES>(dns)?;
-    header.write::<u8, 2>(QR_AA | query.flags2 & RD);
-    header.write::<u8, 3>(recursion | query.flags3 & CD);
+    header.write::<u8, 2>(QR_AA | query.flags2 & RD | selection.truncated << 1);
+    header.write::<u8, 3>(recursion | query.flags3 & CD | selection.rcode);
     let additionals = selection.additionals + u16::from(query.has_opt);
     header.write::<u16, 6>(selection.answers.to_be());
-    header.write::<u32, 8>(u32::from(additionals.to_be()) << 16);
+    header.write::<u16, 8>(selection.authority.to_be());
+    header.write::<u16, 10>(additionals.to_be());
 
     let records = dns + query.question_end();
-    match query.qtype {
-        TYPE_A => write_a(packet, records, scratch)?,
-        TYPE_AAAA => write_aaaa(packet, records, scratch)?,
-        _ => write_other(packet, records, scratch)?,
+    if selection.truncated == 0 {
+        write_records(packet, records, scratch)?;
     }
     if query.has_opt != 0 {
         // Root, type 41, our size; extended RCODE and version 0, DO; no options (RFC 6891 section
@@ -135,6 +158,25 @@ pub fn write(packet: Packet, control: &Control, scratch: &Scratch) -> Option<()>
         record.write::<u8, 10>(0);
     }
     write_headers(packet, scratch)
+}
+
+#[inline(always)]
+fn write_records(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
+    let Scratch {
+        query, selection, ..
+    } = scratch;
+    let bytes = selection.records_len as usize;
+    if selection.authority != 0 {
+        // The SOA's owner is a suffix of the question's name.
+        let pointer = POINTER | (HEADER_BYTES as u32 + selection.owner) as u16;
+        packet.write(at, pointer.to_be())?;
+        return write_other(packet, at + 2, bytes.wrapping_sub(2), scratch);
+    }
+    match query.qtype {
+        TYPE_A => write_a(packet, at, scratch),
+        TYPE_AAAA => write_aaaa(packet, at, scratch),
+        _ => write_other(packet, at, bytes, scratch),
+    }
 }
 
 /// A word of the copied record.
@@ -192,9 +234,8 @@ fn write_aaaa(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
 }
 
 #[inline(always)]
-fn write_other(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
-    let selection = &scratch.selection;
-    let (word, bytes) = (selection.word as usize, selection.records_len as usize);
+fn write_other(packet: Packet, at: usize, bytes: usize, scratch: &Scratch) -> Option<()> {
+    let word = scratch.selection.word as usize;
     let whole = bytes / 8;
     let mut offset = at;
     for index in 0..OTHER_BYTES_MAX / 8 {

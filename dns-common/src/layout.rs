@@ -75,11 +75,11 @@
 
 use crate::limits::{
     ADDRESSES_MAX, BUCKET_ENTRIES, CELL_BYTES, CELL_WORDS, MACS_MAX, NAME_WORDS_MAX,
-    RECORD_CELLS_MAX,
+    RECORD_CELLS_MAX, ZONES_MAX,
 };
 
 /// Version of everything in this module. Pinned maps with another version are not touched.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// A bucket of the index: eight entries, one cache line. An empty entry is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,7 +116,7 @@ pub struct Cell {
     pub data: [u8; CELL_BYTES - 16],
 }
 
-/// The record may not be answered by the kernel.
+/// Only the socket may answer for the name.
 pub const FLAG_SOCKET_ONLY: u8 = 1;
 /// The name has more A addresses than fit any answer: they are not stored.
 pub const FLAG_A_TOO_LARGE: u8 = 2;
@@ -235,6 +235,42 @@ pub struct Control {
     pub v6: [[u64; 2]; ADDRESSES_MAX],
     /// MAC addresses of the devices with XDP: six bytes, then two of zero.
     pub macs: [u64; MACS_MAX],
+    /// Zones, the longer names first; the first that a name lies in decides.
+    pub zones: [ZoneEntry; ZONES_MAX],
+}
+
+/// A zone, or a name below which only the socket may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ZoneEntry {
+    /// An [`Entry`] without a tag: a record of the same name whose other records are the zone's SOA
+    /// without its owner, as negative answers carry it. 0 if there is none.
+    pub entry: u64,
+    /// The last eight bytes of the name.
+    pub tail: u64,
+    /// Length of the name in wire form, bytes; 0 ends the list.
+    pub name_len: u32,
+    /// [`ZONE_COMPLETE`]
+    pub flags: u32,
+    /// The name in wire form, folded, zero-padded.
+    pub name: [u64; NAME_WORDS_MAX],
+}
+
+/// [`ZoneEntry::flags`]: every name that exists in the zone has a record, so that a name without one
+/// does not exist.
+pub const ZONE_COMPLETE: u32 = 1;
+/// Shortest zone that the programs know, bytes: its last eight are compared first.
+pub const ZONE_BYTES_MIN: usize = 8;
+
+impl ZoneEntry {
+    /// No zone.
+    pub const NONE: Self = ZoneEntry {
+        entry: 0,
+        tail: 0,
+        name_len: 0,
+        flags: 0,
+        name: [0; NAME_WORDS_MAX],
+    };
 }
 
 impl Control {
@@ -253,6 +289,7 @@ impl Control {
             v4: [0; ADDRESSES_MAX],
             v6: [[0; 2]; ADDRESSES_MAX],
             macs: [0; MACS_MAX],
+            zones: [ZoneEntry::NONE; ZONES_MAX],
         }
     }
 }
@@ -304,6 +341,10 @@ impl Scratch {
                 message_len: 0,
                 answers: 0,
                 additionals: 0,
+                authority: 0,
+                rcode: 0,
+                truncated: 0,
+                owner: 0,
             },
         }
     }
@@ -367,6 +408,14 @@ pub struct Selection {
     pub answers: u16,
     /// Records in the additional section, without OPT.
     pub additionals: u16,
+    /// Records in the authority section: 1 in negative answers, the SOA.
+    pub authority: u16,
+    /// NOERROR or NXDOMAIN.
+    pub rcode: u8,
+    /// 1 if the answer is larger than the client takes: no record is written, and TC is set.
+    pub truncated: u8,
+    /// Offset of the SOA's owner in the question's name, bytes.
+    pub owner: u32,
 }
 
 const _: () = {
@@ -383,8 +432,12 @@ const _: () = {
     assert!(offset_of!(Control, seed) == 16);
     assert!(offset_of!(Control, v4) == 40);
     assert!(offset_of!(Control, v6) == 40 + 4 * ADDRESSES_MAX);
-    assert!(size_of::<Control>() == 40 + 20 * ADDRESSES_MAX + 8 * MACS_MAX);
-    assert!(size_of::<Frame>() == 16 && size_of::<Query>() == 24 && size_of::<Selection>() == 16);
+    assert!(size_of::<ZoneEntry>() == 24 + 8 * NAME_WORDS_MAX);
+    assert!(
+        size_of::<Control>()
+            == 40 + 20 * ADDRESSES_MAX + 8 * MACS_MAX + (24 + 8 * NAME_WORDS_MAX) * ZONES_MAX
+    );
+    assert!(size_of::<Frame>() == 16 && size_of::<Query>() == 24 && size_of::<Selection>() == 24);
     assert!(
         size_of::<Scratch>() <= 32 * 1024,
         "the kernel's limit for a per-CPU element"

@@ -17,6 +17,7 @@
 //! | [`message`] | the DNS header, question and OPT |
 //! | [`name`] | a name as eight-byte words: folded, hashed |
 //! | [`lookup`] | from a name to a verified copy of its record |
+//! | [`negative`] | NODATA and NXDOMAIN, and when they are proved |
 //! | [`answer`] | writes the answer over the query |
 //! | [`respond`] | all of it in order |
 #![no_std]
@@ -42,6 +43,7 @@ pub mod limits;
 pub mod lookup;
 pub mod message;
 pub mod name;
+pub mod negative;
 pub mod packet;
 pub mod reason;
 pub mod record;

@@ -44,6 +44,10 @@ pub const PROBE_BUCKETS_MAX: usize = 4;
 pub const ADDRESSES_MAX: usize = 8;
 /// Network cards with XDP on one node.
 pub const MACS_MAX: usize = 16;
+/// Zones, and names below which only the socket may answer, that the programs know.
+pub const ZONES_MAX: usize = 8;
+/// Labels of the longest name, root label not included.
+pub const LABELS_MAX: usize = 127;
 /// Longest packet that is looked at; no query is longer, and no answer.
 pub const PACKET_BYTES_MAX: usize = 2047;
 

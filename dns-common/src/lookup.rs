@@ -91,12 +91,13 @@ fn find_entry<T: Table>(table: &T, control: &Control, hash: u64) -> Result<Entry
             bucket = 0;
         }
     }
-    Err(Reason::UnknownName)
+    // There may be more: this miss says nothing.
+    Err(Reason::Internal)
 }
 
 /// Copies the record's cells, and checks the copy.
 #[inline(always)]
-fn copy<T: Table>(table: &T, entry: Entry, scratch: &mut Scratch) -> Result<(), Reason> {
+pub fn copy<T: Table>(table: &T, entry: Entry, scratch: &mut Scratch) -> Result<(), Reason> {
     let (first, cells) = (entry.cell(), entry.cells());
     let mut state = record::CHECK_START;
     let mut stored = 0;

@@ -92,6 +92,9 @@ pub fn parse(packet: Packet, control: &Control, scratch: &mut Scratch) -> Result
     if class != CLASS_IN {
         return Err(Reason::Class);
     }
+    if is_meta(query.qtype) {
+        return Err(Reason::Type);
+    }
     if counts == COUNTS_EDNS {
         query.has_opt = 1;
         return parse_opt(packet, after, end, query);
@@ -102,6 +105,12 @@ pub fn parse(packet: Packet, control: &Control, scratch: &mut Scratch) -> Result
     } else {
         Err(Reason::Trailing)
     }
+}
+
+/// Types that no record has: 0, OPT, and the query types ANY, AXFR and their like (RFC 6895 section 3.1).
+#[inline(always)]
+const fn is_meta(qtype: u16) -> bool {
+    qtype == 0 || qtype == TYPE_OPT || (qtype >= 128 && qtype <= 255)
 }
 
 #[inline(always)]

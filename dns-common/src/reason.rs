@@ -47,12 +47,11 @@ reasons! {
     Counts = "counts", "not exactly one question and at most one additional record";
     Name = "name", "question name is malformed or longer than 255 bytes";
     Class = "class", "class other than IN";
+    Type = "type", "a type that is asked of zones or messages, not of names";
     Edns = "edns", "an additional record that is not a plain OPT of version 0";
     Trailing = "trailing", "bytes after the end of the message";
-    UnknownName = "unknown_name", "no record for this name";
+    UnknownName = "unknown_name", "no record for this name, and no complete zone to deny it";
     SocketOnly = "socket_only", "only the socket may answer for this name";
-    NoData = "no_data", "the name has no records of this type in the kernel";
-    TooLarge = "too_large", "the answer is larger than the client takes";
     Inconsistent = "inconsistent", "the record changed while it was read";
     Collision = "collision", "another name has the same tag";
     NoRoom = "no_room", "the packet could not be grown";

@@ -1,11 +1,11 @@
 //! The whole program: a pure function over a packet and a table.
 
 use crate::{
-    answer,
+    answer::{self, Found},
     frame::{self, LinkLayer},
     layout::{CONTROL_ANSWERING, Control, Frame, Scratch},
     lookup::{self, Table},
-    message,
+    message, negative,
     packet::Packet,
     reason::Reason,
 };
@@ -56,8 +56,16 @@ fn try_respond<E: Environment>(
     let packet = environment.packet();
     scratch.frame = frame::parse(packet, control, environment.link_layer())?;
     message::parse(packet, control, scratch)?;
-    lookup::find(environment, control, scratch)?;
-    answer::select(scratch)?;
+    match lookup::find(environment, control, scratch) {
+        Ok(()) => {
+            if answer::select(scratch)? == Found::Nothing {
+                negative::no_data(environment, control, scratch)?;
+            }
+        }
+        Err(Reason::UnknownName) => negative::no_name(environment, control, scratch)?,
+        Err(reason) => return Err(reason),
+    }
+    answer::measure(scratch);
 
     // Grow first and cut last: in between the packet is as long as the longer of the two, and a
     // failure leaves the query whole.

@@ -4,26 +4,27 @@ use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher as _, Hasher as _},
     net::IpAddr,
+    sync::Arc,
 };
 
 use hopzero_common::{
-    layout::{CONTROL_ANSWERING, Control, LAYOUT_VERSION},
+    layout::{CONTROL_ANSWERING, Control, LAYOUT_VERSION, ZoneEntry},
     limits::{ADDRESSES_MAX, MACS_MAX},
 };
 
 use super::KernelError;
-use crate::publisher::{memory::Words, table::Capacity};
+use crate::publisher::{memory::Words, table::Capacity, zones::ZoneSink};
 
 /// CONTROL in shared memory. Only the daemon writes it; a copy here says what is there.
 #[derive(Debug)]
 pub(super) struct ControlBlock {
     memory: Words,
-    macs: usize,
 }
 
 /// The word with the version and the flags.
 const FLAGS_WORD: usize = 0;
 const MACS_WORD: usize = std::mem::offset_of!(Control, macs) / 8;
+const ZONES_WORD: usize = std::mem::offset_of!(Control, zones) / 8;
 /// The word with `macs_count` in its lower half and `cells` in its upper one.
 const MACS_COUNT_WORD: usize = std::mem::offset_of!(Control, macs_count) / 8;
 
@@ -50,22 +51,21 @@ impl ControlBlock {
         for (index, word) in words.into_iter().enumerate() {
             memory.store(index, word);
         }
-        ControlBlock { memory, macs: 0 }
+        ControlBlock { memory }
     }
 
     /// Adds the address of a device with XDP.
-    pub(super) fn add_mac(&mut self, mac: [u8; 6]) -> Result<(), KernelError> {
-        if self.macs == MACS_MAX {
+    pub(super) fn add_mac(&self, mac: [u8; 6]) -> Result<(), KernelError> {
+        let counts = self.memory.load(MACS_COUNT_WORD);
+        let macs = (counts & 0xffff_ffff) as usize;
+        if macs == MACS_MAX {
             return Err(KernelError::Devices { max: MACS_MAX });
         }
         let mut bytes = [0; 8];
         bytes[..6].copy_from_slice(&mac);
         self.memory
-            .store(MACS_WORD + self.macs, u64::from_le_bytes(bytes));
-        self.macs += 1;
-        let cells = self.memory.load(MACS_COUNT_WORD) & !0xffff_ffff;
-        self.memory
-            .publish(MACS_COUNT_WORD, cells | self.macs as u64);
+            .store(MACS_WORD + macs, u64::from_le_bytes(bytes));
+        self.memory.publish(MACS_COUNT_WORD, counts + 1);
         Ok(())
     }
 
@@ -76,6 +76,20 @@ impl ControlBlock {
             FLAGS_WORD,
             u64::from(LAYOUT_VERSION) | u64::from(flags) << 32,
         );
+    }
+}
+
+impl ZoneSink for Arc<ControlBlock> {
+    fn set_zone(&self, index: usize, zone: &ZoneEntry) {
+        let first = ZONES_WORD + index * size_of::<ZoneEntry>() / 8;
+        let mut words = [0; size_of::<ZoneEntry>() / 8];
+        words[1] = zone.tail;
+        words[2] = u64::from(zone.name_len) | u64::from(zone.flags) << 32;
+        words[3..].copy_from_slice(&zone.name);
+        for (offset, word) in words.into_iter().enumerate().skip(1) {
+            self.memory.store(first + offset, word);
+        }
+        self.memory.publish(first, zone.entry);
     }
 }
 

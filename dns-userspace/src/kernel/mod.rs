@@ -49,7 +49,7 @@ pub struct Options {
 pub struct Kernel {
     // Dropped first: what is detached asks nothing of the maps.
     attached: Vec<Attached>,
-    control: ControlBlock,
+    control: Arc<ControlBlock>,
     /// Writes names into the table.
     pub publisher: Publisher,
     counters: Arc<Counters>,
@@ -96,15 +96,23 @@ impl Kernel {
             size_of::<Control>() / size_of::<u64>(),
         )?;
         let seed = control::random_seed();
-        let control = ControlBlock::new(control, capacity, seed, &options.answer_for);
+        let control = Arc::new(ControlBlock::new(
+            control,
+            capacity,
+            seed,
+            &options.answer_for,
+        ));
         let counters = Arc::new(Counters::new(&mut ebpf)?);
         if options.trace {
             start_logger(&mut ebpf);
         }
         Ok(Kernel {
             attached: Vec::new(),
+            publisher: Publisher::new(
+                Table::new(index, cells, capacity, seed),
+                Box::new(Arc::clone(&control)),
+            ),
             control,
-            publisher: Publisher::new(Table::new(index, cells, capacity, seed)),
             counters,
             ebpf,
         })

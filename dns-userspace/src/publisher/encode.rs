@@ -44,8 +44,13 @@ impl EncodedRecord<'_> {
     }
 }
 
-/// The only type beside A and AAAA whose records the kernel holds for now.
-const OTHER_TYPE: RecordType = RecordType::PTR;
+/// Bytes of a pointer, the owner of a record at the question's name.
+const POINTER_BYTES: usize = 2;
+
+/// Types whose records the kernel holds beside A and AAAA, one of them at a name.
+fn is_held(rtype: RecordType) -> bool {
+    matches!(rtype, RecordType::PTR | RecordType::SRV | RecordType::TXT)
+}
 
 impl Encoder {
     /// The words of a name, as the programs compare them.
@@ -55,8 +60,43 @@ impl Encoder {
         &self.name_words[..words]
     }
 
-    /// The record of a name; `None` if the kernel keeps none.
-    pub fn encode(&mut self, zone: &Zone, owner: &Name, node: &Node) -> Option<EncodedRecord<'_>> {
+    /// A name in wire form, folded.
+    pub fn wire_of(&mut self, owner: &Name) -> &[u8] {
+        fold(owner, &mut self.name);
+        &self.name
+    }
+
+    /// A record with nothing but a SOA without its owner, which is not always the question's name.
+    pub fn encode_soa(&mut self, apex: &Name, soa: &DnsRecord) -> Option<EncodedRecord<'_>> {
+        let name_words = self.words_of(apex).len();
+        self.wire.clear();
+        write_record(&mut self.wire, apex, soa, Pointers::Whole).ok()?;
+        let contents = Contents {
+            name: &self.name,
+            other: Some(OtherRecords {
+                rtype: soa.record_type().into(),
+                answers: 0,
+                additionals: 0,
+                wire: self.wire.get(POINTER_BYTES..)?,
+            }),
+            ..Contents::default()
+        };
+        let cells = record::encode(&contents, &mut self.record).ok()?;
+        Some(EncodedRecord {
+            record: &self.record,
+            name_words: &self.name_words[..name_words],
+            cells: u32::try_from(cells).ok()?,
+        })
+    }
+
+    /// The record of a name; `None` if the kernel keeps none. `zone_index` is its zone's in the programs' list.
+    pub fn encode(
+        &mut self,
+        zone: &Zone,
+        zone_index: u8,
+        owner: &Name,
+        node: &Node,
+    ) -> Option<EncodedRecord<'_>> {
         if !is_kept(zone, owner, node) {
             return None;
         }
@@ -73,7 +113,7 @@ impl Encoder {
                         RecordType::AAAA => {
                             self.aaaa.extend(rrset.rdata.iter().filter_map(as_aaaa));
                         }
-                        OTHER_TYPE => other = Some(rrset),
+                        rtype if is_held(rtype) && other.is_none() => other = Some(rrset),
                         _ => contents.other_elsewhere = true,
                     }
                     if matches!(rrset.rtype, RecordType::A | RecordType::AAAA) {
@@ -98,6 +138,7 @@ impl Encoder {
             }
         }
         contents.name = &self.name;
+        contents.zone = zone_index;
         contents.a = &self.a;
         contents.aaaa = &self.aaaa;
         let cells = record::encode(&contents, &mut self.record).ok()?;

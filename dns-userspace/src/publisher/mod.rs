@@ -6,12 +6,14 @@
 //! | [`memory`] | words shared with the programs |
 //! | [`heap`] | which cells are free |
 //! | [`table`] | index and records: put, remove, find |
+//! | [`zones`] | where a name without a record is denied |
 //! | [`encode`] | from a zone's node to a record |
 
 pub mod encode;
 pub mod heap;
 pub mod memory;
 pub mod table;
+pub mod zones;
 
 use hickory_proto::rr::{Name, RecordType};
 use tracing::warn;
@@ -19,11 +21,13 @@ use tracing::warn;
 use crate::zone::{Node, Zone};
 use encode::Encoder;
 use table::{Put, Table};
+use zones::{ZoneSink, Zones};
 
 /// Writes names of a zone into a table.
 pub struct Publisher {
     table: Table,
     encoder: Encoder,
+    zones: Zones,
     /// Names that did not fit, and pass to the socket.
     rejected: u64,
 }
@@ -38,10 +42,11 @@ pub struct Size {
 }
 
 impl Publisher {
-    /// A publisher into `table`.
-    pub fn new(table: Table) -> Self {
+    /// A publisher into `table`, with the list of zones in `sink`.
+    pub fn new(table: Table, sink: Box<dyn ZoneSink>) -> Self {
         Publisher {
             table,
+            zones: Zones::new(sink),
             encoder: Encoder::default(),
             rejected: 0,
         }
@@ -52,7 +57,7 @@ impl Publisher {
         let mut encoder = Encoder::default();
         let mut size = Size::default();
         for name in zone.names() {
-            if let Some(record) = encoder.encode(zone, &name, &zone.node(&name)) {
+            if let Some(record) = encoder.encode(zone, 0, &name, &zone.node(&name)) {
                 size.names += 1;
                 size.cells += record.cells;
             }
@@ -62,6 +67,7 @@ impl Publisher {
 
     /// Writes every name of the zone.
     pub fn publish_all(&mut self, zone: &Zone) {
+        self.zones.list(zone, &mut self.encoder);
         // Names with addresses are what is asked most: they come first, while their homes are free.
         for addresses in [true, false] {
             for name in zone.names() {
@@ -71,6 +77,9 @@ impl Publisher {
                 }
             }
         }
+        for apex in apexes(zone) {
+            self.renew_zone(zone, apex);
+        }
     }
 
     /// Writes the names that a change touched, as the zone has them now.
@@ -78,14 +87,26 @@ impl Publisher {
         for name in touched {
             self.publish_node(zone, name, &zone.node(name));
         }
+        // Last: a zone says that it is complete only when it is.
+        for apex in apexes(zone).filter(|apex| touched.contains(apex)) {
+            self.renew_zone(zone, apex);
+        }
+    }
+
+    fn renew_zone(&mut self, zone: &Zone, apex: &Name) {
+        let complete = self.rejected == 0;
+        self.zones
+            .renew(zone, apex, complete, &mut self.table, &mut self.encoder);
     }
 
     fn publish_node(&mut self, zone: &Zone, name: &Name, node: &Node) {
-        match self.encoder.encode(zone, name, node) {
+        let zone_index = self.zones.index_of(zone, name);
+        match self.encoder.encode(zone, zone_index, name, node) {
             Some(record) => {
                 if self.table.put(&record) == Put::Full {
                     self.rejected += 1;
-                    warn!(%name, names = self.table.names(), "the kernel's table is full: this name is answered by the socket; start with a larger --names-max");
+                    self.zones.incomplete();
+                    warn!(%name, names = self.table.names(), "the kernel's table is full: this name is answered by the socket, and so is every name that does not exist; start with a larger --names-max");
                 }
             }
             None => self.table.remove(self.encoder.words_of(name)),
@@ -101,6 +122,10 @@ impl Publisher {
     pub fn rejected(&self) -> u64 {
         self.rejected
     }
+}
+
+fn apexes(zone: &Zone) -> impl Iterator<Item = &Name> {
+    std::iter::once(&zone.config().origin).chain(&zone.config().reverse)
 }
 
 fn has_addresses(node: &Node) -> bool {

@@ -67,6 +67,8 @@ pub struct Table {
     seed: u64,
     heap: Heap,
     names: u32,
+    /// The cell of a record that is no name's: an entry that points there passes, and is not missed.
+    tombstone: u32,
 }
 
 /// What came of a [`Table::put`].
@@ -90,14 +92,18 @@ struct Place {
 impl Table {
     /// An empty table over zeroed memory.
     pub fn new(index: Words, cells: Words, capacity: Capacity, seed: u64) -> Self {
-        Table {
+        let mut table = Table {
             index,
             cells,
             capacity,
             seed,
             heap: Heap::new(capacity.cells),
             names: 0,
-        }
+            tombstone: 0,
+        };
+        // The first cell: it stays zero, and zero has no valid check.
+        table.tombstone = table.heap.take(1, 0).unwrap_or(0);
+        table
     }
 
     /// A table in memory of this process.
@@ -142,10 +148,15 @@ impl Table {
             return Put::Unchanged;
         }
         let written = self.write(hash, record, old.as_ref());
-        if let Some(old) = old {
-            if written.is_none() {
-                self.clear(&old);
+        if written.is_none() {
+            // Never missing, lest the programs deny it: the name's entry stays, or comes, without a record.
+            let place = old.as_ref().map(|old| old.word);
+            if let Some(word) = place.or_else(|| self.free_place(hash)) {
+                self.point(word, Entry::new(hash, self.tombstone, 1));
             }
+        }
+        if let Some(old) = old {
+            self.names -= u32::from(written.is_none());
             self.heap.give(old.entry.cell(), old.entry.cells());
         }
         if written.is_some() {
@@ -155,21 +166,44 @@ impl Table {
         }
     }
 
+    /// Writes a record that no name leads to, and returns the entry that does.
+    pub fn put_detached(&mut self, record: &EncodedRecord) -> Option<u64> {
+        let cell = self.store(record, 0)?;
+        Some(Entry::new(0, cell, record.cells).0)
+    }
+
+    /// Gives the cells of [`Self::put_detached`] back.
+    pub fn give_detached(&mut self, entry: u64) {
+        let entry = Entry(entry);
+        if entry.cells() != 0 {
+            self.heap.give(entry.cell(), entry.cells());
+        }
+    }
+
+    /// Writes a record to free cells.
+    fn store(&mut self, record: &EncodedRecord, home: u32) -> Option<u32> {
+        let cell = self.heap.take(record.cells, home)?;
+        let first = cell as usize * CELL_WORDS;
+        for (offset, value) in record.words().iter().enumerate() {
+            self.cells.store(first + offset, *value);
+        }
+        Some(cell)
+    }
+
+    /// Makes an entry visible, after all that was stored before.
+    fn point(&self, word: usize, entry: Entry) {
+        let overflow = self.index.load(word) & Entry::OVERFLOW;
+        self.index.publish(word, entry.0 | overflow);
+    }
+
     /// Writes a record and makes it visible, in the place of `old` or in a free one.
     fn write(&mut self, hash: u64, record: &EncodedRecord, old: Option<&Place>) -> Option<()> {
         let word = match old {
             Some(old) => old.word,
             None => self.free_place(hash)?,
         };
-        let home = home_of(hash, self.capacity.cells);
-        let cell = self.heap.take(record.cells, home)?;
-        let first = cell as usize * CELL_WORDS;
-        for (offset, value) in record.words().iter().enumerate() {
-            self.cells.store(first + offset, *value);
-        }
-        let overflow = self.index.load(word) & Entry::OVERFLOW;
-        let entry = Entry::new(hash, cell, record.cells);
-        self.index.publish(word, entry.0 | overflow);
+        let cell = self.store(record, home_of(hash, self.capacity.cells))?;
+        self.point(word, Entry::new(hash, cell, record.cells));
         if old.is_none() {
             self.names += 1;
         }
@@ -186,8 +220,7 @@ impl Table {
     }
 
     fn clear(&mut self, place: &Place) {
-        let overflow = self.index.load(place.word) & Entry::OVERFLOW;
-        self.index.publish(place.word, overflow);
+        self.point(place.word, Entry(0));
         self.names -= 1;
     }
 

@@ -91,7 +91,12 @@ impl Zone {
     /// The SOA record of a zone, for negative answers (RFC 2308 section 3).
     pub(super) fn soa_record(&self, zone: &Name) -> Record {
         // Its TTL is min(TTL, minimum), which are the same.
-        Record::from_rdata(zone.clone(), self.config.ttl, self.soa_rdata(zone))
+        // Only the owner is spelt as the question spells it: the kernel copies the data as it is.
+        Record::from_rdata(
+            zone.clone(),
+            self.config.ttl,
+            self.soa_rdata(&zone.to_lowercase()),
+        )
     }
 
     pub(super) fn view(&self, name: &ServiceName) -> Option<ServiceView<'_>> {

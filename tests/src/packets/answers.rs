@@ -100,6 +100,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             add(what, flagged);
         }
     }
+    messages.extend(negative());
     // Sizes: 60 addresses need EDNS, the whole of it.
     let crowd = "crowd.shop.svc.cluster.local";
     messages.push(("60 A".into(), with_opt(message(crowd, A), 1232, false, &[])));
@@ -108,6 +109,73 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         "60 A, just".into(),
         with_opt(message(crowd, A), fits, false, &[]),
     ));
+    messages
+}
+
+/// Names and types that are denied, services and text, and what does not fit.
+fn negative() -> Vec<(String, Vec<u8>)> {
+    const SRV: u16 = 33;
+    const TXT: u16 = 16;
+    let questions: [(&str, &[u16]); 17] = [
+        // NODATA: another type of a name, and empty non-terminals.
+        (
+            "web.shop.svc.cluster.local",
+            &[AAAA, PTR, TXT, 6, 2, 65, 300],
+        ),
+        ("WEB.shop.SVC.cluster.LOCAL", &[AAAA, SRV]),
+        ("six.shop.svc.cluster.local", &[A]),
+        ("db-1.db.shop.svc.cluster.local", &[PTR, SRV]),
+        ("shop.svc.cluster.local", &[A, AAAA, TXT, SRV]),
+        ("_tcp.web.shop.svc.cluster.local", &[A, SRV]),
+        ("svc.cluster.local", &[A]),
+        ("cluster.local", &[A, AAAA]),
+        ("1.1.96.10.in-addr.arpa", &[A, TXT]),
+        // NXDOMAIN, search-path expansions among them.
+        ("nothing.shop.svc.cluster.local", &[A, AAAA, SRV, PTR]),
+        ("www.example.com.shop.svc.cluster.local", &[A, AAAA]),
+        ("www.Example.com.svc.CLUSTER.local", &[A]),
+        ("x.cluster.local", &[A, 6]),
+        (
+            "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r.s.t.u.v.w.x.y.z.cluster.local",
+            &[A],
+        ),
+        // Services and text.
+        ("_http._tcp.web.shop.svc.cluster.local", &[SRV, A]),
+        ("_x._tcp.db.shop.svc.cluster.local", &[SRV]),
+        ("dns-version.cluster.local", &[TXT, A]),
+    ];
+    let mut messages = Vec::new();
+    for (name, qtypes) in questions {
+        for qtype in qtypes {
+            let plain = message(name, *qtype);
+            let edns = with_opt(plain.clone(), 4096, true, &[]);
+            messages.push((format!("{name} {qtype}"), plain));
+            messages.push((format!("{name} {qtype}, OPT"), edns));
+        }
+    }
+    // A name of 255 bytes that does not exist.
+    let long = format!(
+        "{}.{}.{}.{}.cluster.local",
+        longest_label('q'),
+        longest_label('r'),
+        longest_label('s'),
+        "t".repeat(47)
+    );
+    messages.push(("255 bytes".into(), message(&long, A)));
+    // Truncated: more than the client takes, than an answer holds, than a record holds.
+    let one_less = 12 + 30 + 4 + 60 * 16 + 11 - 1;
+    for (name, qtype, size) in [
+        ("crowd", A, None),
+        ("crowd", A, Some(one_less)),
+        ("crowd", AAAA, Some(4096)),
+        ("mob", A, Some(4096)),
+        ("throng", A, None),
+        ("throng", AAAA, Some(65535)),
+    ] {
+        let plain = message(&format!("{name}.shop.svc.cluster.local"), qtype);
+        let message = size.map_or(plain.clone(), |size| with_opt(plain, size, false, &[]));
+        messages.push((format!("{name} {qtype} within {size:?}"), message));
+    }
     messages
 }
 

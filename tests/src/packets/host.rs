@@ -1,15 +1,21 @@
 //! The program, run on the host: over a packet with guards around it, and a table in memory.
 
-use std::{cell::Cell, ops::Range, sync::atomic::AtomicU64};
+use std::{
+    cell::Cell,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, atomic::AtomicU64},
+};
 
+use hickory_proto::rr::Name;
 use hopzero::publisher::{
     Publisher,
     table::{Capacity, Table},
+    zones::ZoneSink,
 };
 use hopzero_common::{
     frame::LinkLayer,
-    layout::{CONTROL_ANSWERING, Control, Scratch},
-    limits::{BUCKET_ENTRIES, CELL_WORDS},
+    layout::{CONTROL_ANSWERING, Control, Scratch, ZoneEntry},
+    limits::{BUCKET_ENTRIES, CELL_WORDS, ZONES_MAX},
     lookup,
     packet::Packet,
     reason::Reason,
@@ -35,19 +41,37 @@ pub struct Host {
     pub publisher: Publisher,
     /// What the programs are told.
     pub control: Control,
+    zones: ZoneList,
 }
 
 impl Host {
     /// The zone, published.
     pub fn new(zone: &Zone) -> Self {
         let size = Publisher::measure(zone);
-        let capacity = Capacity::new(size.names * 2, size.cells * 2);
-        let mut publisher = Publisher::new(Table::heap(capacity, 0x5eed));
+        let host = Self::with_capacity(zone, Capacity::new(size.names * 2, size.cells * 2));
+        assert_eq!(host.publisher.rejected(), 0, "the world fits");
+        host
+    }
+
+    /// The zone, published as far as there is room.
+    pub fn with_capacity(zone: &Zone, capacity: Capacity) -> Self {
+        let zones = ZoneList::default();
+        let sink = Box::new(zones.clone());
+        let mut publisher = Publisher::new(Table::heap(capacity, 0x5eed), sink);
         world::publish(&mut publisher, zone);
+        let mut control = control(publisher.table());
+        control.zones = *zones.lock();
         Host {
-            control: control(publisher.table()),
             publisher,
+            control,
+            zones,
         }
+    }
+
+    /// Publishes a change.
+    pub fn publish(&mut self, zone: &Zone, touched: &[Name]) {
+        self.publisher.publish(zone, touched);
+        self.control.zones = *self.zones.lock();
     }
 
     /// Runs the program over a packet.
@@ -84,6 +108,28 @@ impl Host {
             reason,
             packet: packet.to_vec(),
         }
+    }
+}
+
+/// The list of zones, as the publisher has set it.
+#[derive(Clone)]
+struct ZoneList(Arc<Mutex<[ZoneEntry; ZONES_MAX]>>);
+
+impl Default for ZoneList {
+    fn default() -> Self {
+        ZoneList(Arc::new(Mutex::new([ZoneEntry::NONE; ZONES_MAX])))
+    }
+}
+
+impl ZoneList {
+    fn lock(&self) -> MutexGuard<'_, [ZoneEntry; ZONES_MAX]> {
+        self.0.lock().expect("nobody panics with it")
+    }
+}
+
+impl ZoneSink for ZoneList {
+    fn set_zone(&self, index: usize, zone: &ZoneEntry) {
+        self.lock()[index] = *zone;
     }
 }
 

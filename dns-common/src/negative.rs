@@ -1,0 +1,171 @@
+//! NODATA and NXDOMAIN, with the SOA of the zone (RFC 2308).
+//!
+//! # When a miss is a proof
+//!
+//! "This name does not exist" is said only if all of these hold:
+//!
+//! 1. The index was scanned, and no entry had the name's tag ([`crate::lookup`]). An entry never moves while its
+//!    name exists, and a new version of a record replaces it by one 64-bit store to the same place. So
+//!    if the name existed all through the scan, the scan loaded its entry at that place: some
+//!    version of it, since loads of one location never go back (coherence, which x86-64 and arm64
+//!    both have without any barrier). It saw none, so at some moment of the scan the name did not
+//!    exist.
+//! 2. Buckets after an overflow are scanned too. The mark is set before the first entry goes to the next bucket,
+//!    and stays.
+//! 3. The name lies in a zone that the daemon has declared complete, label by label, and in nothing longer
+//!    that only the socket may answer for. A name for which there was no room is never missing from
+//!    the index: its entry stays, or the zone stops to be complete.
+//!
+//! What is only unclear (a tag without the name, a record that does not verify, too many buckets)
+//! passes.
+
+use crate::{
+    layout::{Control, Entry, Scratch, Selection, ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry},
+    limits::{LABELS_MAX, NAME_BYTES_MAX, NAME_WORDS_MAX},
+    lookup::{self, Table},
+    packet::opaque,
+    reason::Reason,
+    record::Header,
+};
+
+const NOERROR: u8 = 0;
+const NXDOMAIN: u8 = 3;
+const TYPE_SOA: u16 = 6;
+/// A compression pointer, the SOA's owner.
+const POINTER_BYTES: u32 = 2;
+
+/// Selects NODATA for the record in `scratch`, which has no records of the type.
+///
+/// # Errors
+/// Why the kernel does not say so.
+#[inline(always)]
+pub fn no_data<T: Table>(
+    table: &T,
+    control: &Control,
+    scratch: &mut Scratch,
+) -> Result<(), Reason> {
+    let zone = opaque(Header::of(scratch).zone() as usize);
+    let zone = control.zones.get(zone).ok_or(Reason::Internal)?;
+    select(table, zone, NOERROR, scratch)
+}
+
+/// Selects NXDOMAIN for the name in `scratch`, which the index does not have.
+///
+/// # Errors
+/// Why the kernel does not say so.
+#[inline(always)]
+pub fn no_name<T: Table>(
+    table: &T,
+    control: &Control,
+    scratch: &mut Scratch,
+) -> Result<(), Reason> {
+    let name_len = scratch.query.name_len as usize;
+    let tail = bytes_at(scratch, name_len.wrapping_sub(8)).ok_or(Reason::UnknownName)?;
+    for zone in &control.zones {
+        let zone_len = zone.name_len as usize;
+        if zone.tail != tail || zone_len > name_len || zone_len < ZONE_BYTES_MIN {
+            continue;
+        }
+        // The longer names stand first: the first that the name ends with is the closest.
+        let start = name_len - zone_len;
+        if !continues(scratch, start, zone) {
+            continue;
+        }
+        if zone.flags & ZONE_COMPLETE == 0 || !is_label_start(scratch, start) {
+            break;
+        }
+        return select(table, zone, NXDOMAIN, scratch);
+    }
+    Err(Reason::UnknownName)
+}
+
+/// Selects the SOA of a zone.
+#[inline(always)]
+fn select<T: Table>(
+    table: &T,
+    zone: &ZoneEntry,
+    rcode: u8,
+    scratch: &mut Scratch,
+) -> Result<(), Reason> {
+    let owner = scratch.query.name_len.wrapping_sub(zone.name_len);
+    let entry = Entry(zone.entry);
+    if entry.cells() == 0 || owner as usize > NAME_BYTES_MAX {
+        return Err(Reason::UnknownName);
+    }
+    lookup::copy(table, entry, scratch)?;
+    // Its cells may have been used again since the entry was loaded: for another name, or another
+    // record of this one.
+    let header = Header::of(scratch);
+    let mut difference = zone.name_len as usize ^ header.name_len();
+    for index in 0..NAME_WORDS_MAX {
+        if index * 8 >= zone.name_len as usize {
+            break;
+        }
+        difference |= (zone.name[index] ^ scratch.record[2 + index] != 0) as usize;
+    }
+    let word = header.other_word();
+    let other = scratch.record.get(opaque(word)).copied().unwrap_or(0);
+    if difference != 0 || other as u16 != TYPE_SOA {
+        return Err(Reason::Inconsistent);
+    }
+    scratch.selection = Selection {
+        word: word as u32 + 1,
+        records_len: POINTER_BYTES + header.other_len() as u32,
+        message_len: 0,
+        answers: 0,
+        additionals: 0,
+        authority: 1,
+        rcode,
+        truncated: 0,
+        owner,
+    };
+    Ok(())
+}
+
+/// Whether the name goes on with the zone's at `start`; its last eight bytes do.
+#[inline(always)]
+fn continues(scratch: &Scratch, start: usize, zone: &ZoneEntry) -> bool {
+    let mut difference = 0;
+    for index in 0..NAME_WORDS_MAX - 1 {
+        if index * 8 + 8 > zone.name_len as usize {
+            break;
+        }
+        match bytes_at(scratch, start + index * 8) {
+            Some(bytes) => difference |= bytes ^ zone.name[index],
+            None => return false,
+        }
+    }
+    difference == 0
+}
+
+/// Whether a label begins at `start`, and every one before it is well-formed.
+#[inline(always)]
+fn is_label_start(scratch: &Scratch, start: usize) -> bool {
+    let mut offset = 0;
+    for _ in 0..=LABELS_MAX {
+        if offset >= start {
+            return offset == start;
+        }
+        let Some(bytes) = bytes_at(scratch, offset) else {
+            return false;
+        };
+        let label_len = bytes as u8 as usize;
+        if label_len == 0 || label_len > 63 {
+            return false;
+        }
+        offset += 1 + label_len;
+    }
+    false
+}
+
+/// Eight bytes of the question's name.
+#[inline(always)]
+fn bytes_at(scratch: &Scratch, offset: usize) -> Option<u64> {
+    let offset = opaque(offset);
+    if offset > (NAME_WORDS_MAX - 1) * 8 {
+        return None;
+    }
+    let name = scratch.name.as_ptr().cast::<u8>();
+    // SAFETY: eight bytes from an offset of at most 248 lie within the 256 bytes of the name.
+    Some(unsafe { name.add(offset).cast::<u64>().read_unaligned() })
+}
