@@ -41,6 +41,18 @@ const ROWS: &[Row] = &[
     ("10.244.1.10", rtype::PTR, "NOERROR db-0.db.data.svc.cluster.local."),
     ("fd00:10:96::2020", rtype::PTR, "NOERROR checkout.shop.svc.cluster.local."),
     ("fd00:10:244:3::10", rtype::PTR, "NOERROR db-2.db.data.svc.cluster.local."),
+    // Services and text. Two addresses: CoreDNS gives each half the weight.
+    ("_grpc._tcp.checkout.shop.svc.cluster.local", rtype::SRV,
+        "NOERROR 0 50 9000 checkout.shop.svc.cluster.local."),
+    ("dns-version.cluster.local", rtype::TXT, "NOERROR 1.1.0"),
+    // The name is not there, or not yet ready.
+    ("nothing.shop.svc.cluster.local", rtype::A, "NXDOMAIN"),
+    ("checkout.shop.svc.cluster.local.shop.svc.cluster.local", rtype::A, "NXDOMAIN"),
+    ("db-3.db.data.svc.cluster.local", rtype::A, "NXDOMAIN"),
+    // The name is there, without this type; an empty non-terminal.
+    ("search.shop.svc.cluster.local", rtype::AAAA, "NOERROR"),
+    ("checkout.shop.svc.cluster.local", rtype::TXT, "NOERROR"),
+    ("svc.cluster.local", rtype::A, "NOERROR"),
 ];
 
 fn answers(hook: &'static str) -> Result<()> {

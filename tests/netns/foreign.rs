@@ -113,8 +113,12 @@ fn beside_it(hook: Hook, ours: &str) -> Result<()> {
     };
     // XDP comes before tcx, and of two tcx programs ours does.
     let first = hook == Hook::Tc;
-    for (qtype, expected) in [(rtype::A, By::Kernel), (rtype::TXT, By::Socket)] {
-        let query = Query::new("checkout.shop.svc.cluster.local", qtype);
+    for (qtype, expected) in [(rtype::A, By::Kernel), (rtype::SOA, By::Socket)] {
+        let name = match expected {
+            By::Kernel => "checkout.shop.svc.cluster.local",
+            By::Socket => "cluster.local",
+        };
+        let query = Query::new(name, qtype);
         let before = seen()?;
         for _ in 0..QUERIES {
             let (_, by) = setup.ask(dns(DNS_V4), &query)?;

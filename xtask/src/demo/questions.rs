@@ -121,20 +121,23 @@ const ROWS: &[Row] = &[
     ("10.244.1.10", "PTR", Ipv4, Records(&["db-0.db.data.svc.cluster.local."]), Kernel),
     ("fd00:10:244:3::10", "PTR", Ipv4, Records(&["db-2.db.data.svc.cluster.local."]), Kernel),
     ("10-244-1-21.cache.data.svc.cluster.local", "A", Ipv6, Records(&["10.244.1.21"]), Kernel),
-    // What the kernel passes to the socket. The weight of an SRV record is 100 divided by the number
-    // of addresses behind it, as CoreDNS has it.
+    // Services and text. The weight of an SRV record is 100 divided by the number of addresses
+    // behind it, as CoreDNS has it.
     ("_grpc._tcp.checkout.shop.svc.cluster.local", "SRV", Ipv4,
-        Records(&["0 50 9000 checkout.shop.svc.cluster.local."]), Socket),
+        Records(&["0 50 9000 checkout.shop.svc.cluster.local."]), Kernel),
     ("_postgres._tcp.db.data.svc.cluster.local", "SRV", Ipv6, Records(&[
         "0 16 5432 db-0.db.data.svc.cluster.local.",
         "0 16 5432 db-1.db.data.svc.cluster.local.",
-        "0 16 5432 db-2.db.data.svc.cluster.local."]), Socket),
-    ("dns-version.cluster.local", "TXT", Ipv4, Records(&["\"1.1.0\""]), Socket),
+        "0 16 5432 db-2.db.data.svc.cluster.local."]), Kernel),
+    ("dns-version.cluster.local", "TXT", Ipv4, Records(&["\"1.1.0\""]), Kernel),
+    // What does not exist: a type of a name, an empty name, a name, a search-path expansion.
+    ("search.shop.svc.cluster.local", "AAAA", Ipv4, NoData, Kernel),
+    ("shop.svc.cluster.local", "A", Ipv6, NoData, Kernel),
+    ("db-3.db.data.svc.cluster.local", "A", Ipv4, NxDomain, Kernel),
+    ("checkout.shop.svc.cluster.local.svc.cluster.local", "A", Ipv4Plain, NxDomain, Kernel),
+    // What the kernel passes to the socket.
     ("payments.shop.svc.cluster.local", "A", Ipv4, Records(&["api.payments.example.com."]), Socket),
-    ("search.shop.svc.cluster.local", "AAAA", Ipv4, NoData, Socket),
-    ("shop.svc.cluster.local", "A", Ipv6, NoData, Socket),
-    ("db-3.db.data.svc.cluster.local", "A", Ipv4, NxDomain, Socket),
-    ("checkout.shop.svc.cluster.local.svc.cluster.local", "A", Ipv4Plain, NxDomain, Socket),
+    ("10.96.20.200", "PTR", Ipv4, NxDomain, Socket),
     ("example.com", "A", Ipv4, Refused, Socket),
 ];
 
