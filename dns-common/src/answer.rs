@@ -14,7 +14,7 @@ use crate::{
     frame::{DNS_V4, DNS_V6, L3},
     layout::{
         CONTROL_RECURSION_AVAILABLE, Control, FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE,
-        FLAG_OTHER_ELSEWHERE, FLAG_SOCKET_ONLY, Scratch, Selection,
+        FLAG_OTHER_ELSEWHERE, FLAG_SOCKET_ONLY, FLAG_SRV_ELSEWHERE, Scratch, Selection,
     },
     limits::{
         A_MAX, A_RECORD_BYTES, AAAA_MAX, AAAA_RECORD_BYTES, ANSWER_BYTES_MAX, HEADER_BYTES,
@@ -27,6 +27,7 @@ use crate::{
 
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
+const TYPE_SRV: u16 = 33;
 /// Flags of byte 2: QR and AA.
 const QR_AA: u8 = 0x84;
 /// Flags of byte 2 that are copied: RD.
@@ -73,7 +74,12 @@ pub fn select(scratch: &mut Scratch) -> Result<Found, Reason> {
         let count = header.aaaa_count();
         (header.aaaa_word(), count as u16, count * AAAA_RECORD_BYTES)
     } else {
-        if flags & FLAG_OTHER_ELSEWHERE != 0 {
+        let elsewhere = if qtype == TYPE_SRV {
+            FLAG_OTHER_ELSEWHERE | FLAG_SRV_ELSEWHERE
+        } else {
+            FLAG_OTHER_ELSEWHERE
+        };
+        if flags & elsewhere != 0 {
             return Err(Reason::SocketOnly);
         }
         let word = header.other_word();

@@ -124,6 +124,9 @@ pub const FLAG_A_TOO_LARGE: u8 = 2;
 pub const FLAG_AAAA_TOO_LARGE: u8 = 4;
 /// The name has records of other types that are not stored.
 pub const FLAG_OTHER_ELSEWHERE: u8 = 8;
+/// The name has SRV records that are not stored. A service's name has them (all its ports at once) beside its
+/// addresses, which fit one cell without them; whoever asks for SRV asks for one port.
+pub const FLAG_SRV_ELSEWHERE: u8 = 16;
 
 /// The eight bytes before the pre-encoded records of another type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,6 +313,8 @@ pub struct Scratch {
     pub query: Query,
     /// What is answered.
     pub selection: Selection,
+    /// A value on its detour; see [`crate::packet::launder`].
+    pub laundry: u64,
 }
 
 impl Scratch {
@@ -346,6 +351,7 @@ impl Scratch {
                 truncated: 0,
                 owner: 0,
             },
+            laundry: 0,
         }
     }
 }

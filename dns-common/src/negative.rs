@@ -23,7 +23,7 @@ use crate::{
     layout::{Control, Entry, Scratch, Selection, ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry},
     limits::{LABELS_MAX, NAME_BYTES_MAX, NAME_WORDS_MAX},
     lookup::{self, Table},
-    packet::opaque,
+    packet::{launder, opaque},
     reason::Reason,
     record::Header,
 };
@@ -34,34 +34,24 @@ const TYPE_SOA: u16 = 6;
 /// A compression pointer, the SOA's owner.
 const POINTER_BYTES: u32 = 2;
 
-/// Selects NODATA for the record in `scratch`, which has no records of the type.
-///
-/// # Errors
-/// Why the kernel does not say so.
+/// The zone of the record in `scratch`, which has no records of the type: NODATA.
 #[inline(always)]
-pub fn no_data<T: Table>(
-    table: &T,
-    control: &Control,
-    scratch: &mut Scratch,
-) -> Result<(), Reason> {
-    let zone = opaque(Header::of(scratch).zone() as usize);
-    let zone = control.zones.get(zone).ok_or(Reason::Internal)?;
-    select(table, zone, NOERROR, scratch)
+pub fn no_data(scratch: &Scratch) -> Denial {
+    Denial {
+        zone: Header::of(scratch).zone() as usize,
+        rcode: NOERROR,
+    }
 }
 
-/// Selects NXDOMAIN for the name in `scratch`, which the index does not have.
+/// The zone that denies the name in `scratch`, which the index does not have: NXDOMAIN.
 ///
 /// # Errors
-/// Why the kernel does not say so.
+/// There is none that may.
 #[inline(always)]
-pub fn no_name<T: Table>(
-    table: &T,
-    control: &Control,
-    scratch: &mut Scratch,
-) -> Result<(), Reason> {
+pub fn no_name(control: &Control, scratch: &Scratch) -> Result<Denial, Reason> {
     let name_len = scratch.query.name_len as usize;
     let tail = bytes_at(scratch, name_len.wrapping_sub(8)).ok_or(Reason::UnknownName)?;
-    for zone in &control.zones {
+    for (index, zone) in control.zones.iter().enumerate() {
         let zone_len = zone.name_len as usize;
         if zone.tail != tail || zone_len > name_len || zone_len < ZONE_BYTES_MIN {
             continue;
@@ -74,19 +64,37 @@ pub fn no_name<T: Table>(
         if zone.flags & ZONE_COMPLETE == 0 || !is_label_start(scratch, start) {
             break;
         }
-        return select(table, zone, NXDOMAIN, scratch);
+        return Ok(Denial {
+            zone: index,
+            rcode: NXDOMAIN,
+        });
     }
     Err(Reason::UnknownName)
 }
 
-/// Selects the SOA of a zone.
+/// What is denied, and by which zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Index in [`Control::zones`].
+    pub zone: usize,
+    /// NOERROR or NXDOMAIN.
+    pub rcode: u8,
+}
+
+/// Selects the SOA of the zone that denies.
+///
+/// # Errors
+/// Why the kernel does not have it.
 #[inline(always)]
-fn select<T: Table>(
+pub fn select<T: Table>(
     table: &T,
-    zone: &ZoneEntry,
-    rcode: u8,
+    control: &Control,
+    denial: Denial,
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
+    let zone = launder(&mut scratch.laundry, denial.zone as u64) as usize;
+    let rcode = launder(&mut scratch.laundry, u64::from(denial.rcode)) as u8;
+    let zone = (control.zones.get(opaque(zone))).ok_or(Reason::Internal)?;
     let owner = scratch.query.name_len.wrapping_sub(zone.name_len);
     let entry = Entry(zone.entry);
     if entry.cells() == 0 || owner as usize > NAME_BYTES_MAX {
@@ -96,12 +104,12 @@ fn select<T: Table>(
     // Its cells may have been used again since the entry was loaded: for another name, or another
     // record of this one.
     let header = Header::of(scratch);
-    let mut difference = zone.name_len as usize ^ header.name_len();
+    let mut difference = (zone.name_len as usize ^ header.name_len()) as u64;
     for index in 0..NAME_WORDS_MAX {
         if index * 8 >= zone.name_len as usize {
             break;
         }
-        difference |= (zone.name[index] ^ scratch.record[2 + index] != 0) as usize;
+        difference |= zone.name[index] ^ scratch.record[2 + index];
     }
     let word = header.other_word();
     let other = scratch.record.get(opaque(word)).copied().unwrap_or(0);

@@ -162,3 +162,17 @@ pub fn opaque(value: usize) -> usize {
     #[cfg(not(target_arch = "bpf"))]
     value
 }
+
+/// The same value, of which the verifier knows nothing: it comes back from map memory.
+///
+/// After a loop the verifier knows the exact count for each way out, and would verify the rest of the
+/// program once for each of them.
+#[inline(always)]
+pub fn launder(laundry: &mut u64, value: u64) -> u64 {
+    let laundry = core::ptr::from_mut(laundry);
+    // SAFETY: a reference is valid for a volatile write and read.
+    unsafe {
+        laundry.write_volatile(value);
+        laundry.read_volatile()
+    }
+}

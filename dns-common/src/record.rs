@@ -2,7 +2,8 @@
 
 use crate::{
     layout::{
-        FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE, FLAG_OTHER_ELSEWHERE, FLAG_SOCKET_ONLY, Scratch,
+        FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE, FLAG_OTHER_ELSEWHERE, FLAG_SOCKET_ONLY,
+        FLAG_SRV_ELSEWHERE, Scratch,
     },
     limits::{A_MAX, AAAA_MAX, CELL_WORDS, NAME_WORDS_MAX, OTHER_BYTES_MAX},
     name,
@@ -151,6 +152,8 @@ pub struct Contents<'a> {
     pub other: Option<OtherRecords<'a>>,
     /// There are records of further types, which the kernel does not hold.
     pub other_elsewhere: bool,
+    /// There are SRV records, which the kernel does not hold.
+    pub srv_elsewhere: bool,
 }
 
 /// Pre-encoded records of one type.
@@ -217,6 +220,9 @@ pub fn encode(contents: &Contents, record: &mut Record) -> Result<usize, Unencod
         }
         if contents.other_elsewhere {
             flags |= FLAG_OTHER_ELSEWHERE;
+        }
+        if contents.srv_elsewhere {
+            flags |= FLAG_SRV_ELSEWHERE;
         }
         match contents.other {
             Some(other) if other.wire.len() <= OTHER_BYTES_MAX => {

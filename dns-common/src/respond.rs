@@ -56,14 +56,16 @@ fn try_respond<E: Environment>(
     let packet = environment.packet();
     scratch.frame = frame::parse(packet, control, environment.link_layer())?;
     message::parse(packet, control, scratch)?;
-    match lookup::find(environment, control, scratch) {
-        Ok(()) => {
-            if answer::select(scratch)? == Found::Nothing {
-                negative::no_data(environment, control, scratch)?;
-            }
-        }
-        Err(Reason::UnknownName) => negative::no_name(environment, control, scratch)?,
+    let denial = match lookup::find(environment, control, scratch) {
+        Ok(()) => match answer::select(scratch)? {
+            Found::Records => None,
+            Found::Nothing => Some(negative::no_data(scratch)),
+        },
+        Err(Reason::UnknownName) => Some(negative::no_name(control, scratch)?),
         Err(reason) => return Err(reason),
+    };
+    if let Some(denial) = denial {
+        negative::select(environment, control, denial, scratch)?;
     }
     answer::measure(scratch);
 

@@ -53,6 +53,7 @@ pub fn measure(quick: bool, services: u32) -> anyhow::Result<Figures> {
         packet: foreign,
         names: 0,
     };
+    let denied = query("www.example.com.benchmark-a.svc.cluster.local", 0);
     let unknown = query("www.example-of-a-foreign-names.com", 0);
     for kind in [Program::Xdp, Program::Tc] {
         let resizing = bench.resizing(kind, &one40)?;
@@ -66,6 +67,13 @@ pub fn measure(quick: bool, services: u32) -> anyhow::Result<Figures> {
                 true,
             ),
             ("hit128", "a name of 128 bytes, A", 65.0, &one128, true),
+            (
+                "nxdomain",
+                "a search-path expansion that does not exist",
+                60.0,
+                &denied,
+                true,
+            ),
             (
                 "pass_dns",
                 "a DNS query for a foreign name",

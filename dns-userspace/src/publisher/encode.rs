@@ -123,6 +123,11 @@ impl Encoder {
             }
             Node::SocketOnly | Node::Absent => contents.socket_only = true,
         }
+        let has_addresses = !self.a.is_empty() || !self.aaaa.is_empty();
+        if has_addresses && other.is_some_and(|rrset| rrset.rtype == RecordType::SRV) {
+            other = None;
+            contents.srv_elsewhere = true;
+        }
         self.wire.clear();
         if let Some(rrset) = other {
             match other_records(owner, rrset, &mut self.wire) {

@@ -122,7 +122,7 @@ fn negative() -> Vec<(String, Vec<u8>)> {
             "web.shop.svc.cluster.local",
             &[AAAA, PTR, TXT, 6, 2, 65, 300],
         ),
-        ("WEB.shop.SVC.cluster.LOCAL", &[AAAA, SRV]),
+        ("WEB.shop.SVC.cluster.LOCAL", &[AAAA, 65]),
         ("six.shop.svc.cluster.local", &[A]),
         ("db-1.db.shop.svc.cluster.local", &[PTR, SRV]),
         ("shop.svc.cluster.local", &[A, AAAA, TXT, SRV]),
@@ -141,7 +141,7 @@ fn negative() -> Vec<(String, Vec<u8>)> {
         ),
         // Services and text.
         ("_http._tcp.web.shop.svc.cluster.local", &[SRV, A]),
-        ("_x._tcp.db.shop.svc.cluster.local", &[SRV]),
+        ("_X._tcp.db.shop.svc.cluster.local", &[SRV]),
         ("dns-version.cluster.local", &[TXT, A]),
     ];
     let mut messages = Vec::new();

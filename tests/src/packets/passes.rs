@@ -505,6 +505,7 @@ fn names(cases: &mut Cases) {
     ask("outside.shop.svc.cluster.local", A, Reason::SocketOnly);
     ask("outside.shop.svc.cluster.local", CNAME, Reason::SocketOnly);
     ask("pod.cluster.local", A, Reason::SocketOnly);
+    ask(WEB, SRV, Reason::SocketOnly);
     // 90 targets are more than the kernel holds.
     ask("throng.shop.svc.cluster.local", SRV, Reason::SocketOnly);
     for qtype in [0, 41, 128, 249, 250, 251, 252, 255] {
