@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Manifests ─batches→ apply (a thread) ─write lock→ Zone ←read lock─ socket server
-//!                          └─touched names→ publisher
+//!                          └─touched names→ publisher, lease
 //! ```
 
 use std::{
@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use tokio::{
+    runtime::Handle,
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     task::JoinSet,
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Options, kernel};
 use crate::{
     control::{self, Control, Report},
-    kernel::Follower,
+    kernel::{Follower, RENEWED_EVERY},
     socket::{Server, ServerConfig, SocketCounters},
     source::{Batch, Source, manifests::Manifests},
     zone::Zone,
@@ -126,6 +127,10 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 /// Applies batches until there is no more source. The programs are detached on return.
+///
+/// The lease is renewed here, after each batch and when none comes, and nowhere else: whatever keeps a
+/// batch from being applied keeps the lease from being renewed. (That a source has fallen silent cannot
+/// be seen here: it looks like one that has nothing to say.)
 fn apply(
     mut changes: mpsc::Receiver<Batch>,
     zone: &RwLock<Zone>,
@@ -135,7 +140,19 @@ fn apply(
     let poisoned = || anyhow!("a change to the zone was left half done");
     let mut synchronised = Some(synchronised);
     let mut names = 0;
-    while let Some(batch) = changes.blocking_recv() {
+    let runtime = Handle::current();
+    loop {
+        let next = async { tokio::time::timeout(RENEWED_EVERY, changes.recv()).await };
+        let batch = match runtime.block_on(next) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Ok(()),
+            Err(_elapsed) => {
+                if let Some(follower) = &mut follower {
+                    follower.renew();
+                }
+                continue;
+            }
+        };
         let touched = zone
             .write()
             .map_err(|_| poisoned())?
@@ -143,6 +160,7 @@ fn apply(
         let zone = zone.read().map_err(|_| poisoned())?;
         if let Some(follower) = &mut follower {
             follower.follow(&zone, &touched)?;
+            follower.renew();
         }
         names += touched.len();
         tracing::debug!(touched = touched.len(), "applied");
@@ -152,7 +170,6 @@ fn apply(
             synchronised(names);
         }
     }
-    Ok(())
 }
 
 /// Waits for all tasks; the first error ends the wait.
