@@ -2,9 +2,10 @@
 //! when the daemon is back.
 
 use std::{
+    fs,
     io::ErrorKind,
     net::UdpSocket,
-    thread,
+    ptr, thread,
     time::{Duration, Instant},
 };
 
@@ -38,6 +39,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 pub fn tests() -> Vec<Test> {
     let mut tests = with_each_hook("lease::stopped", stopped);
+    tests.extend(with_each_hook("lease::hung", hung));
     tests.extend(with_each_hook("lease::killed", killed));
     tests.extend(with_each_hook("lease::kept", kept));
     tests
@@ -188,6 +190,92 @@ fn stopped(hook: &'static str) -> Result<()> {
     ensure!(
         silent > LEASE_DEFAULT / 3,
         "the lease ended {silent:?} after SIGSTOP"
+    );
+    Ok(())
+}
+
+/// A thread of the daemon that a debugger has stopped, until this is dropped.
+struct Stopped(libc::pid_t);
+
+impl Stopped {
+    fn new(setup: &Setup, name: &str) -> Result<Self> {
+        let tasks = format!("/proc/{}/task", setup.daemon.child.id());
+        for task in fs::read_dir(tasks)? {
+            let task = task?;
+            if fs::read_to_string(task.path().join("comm"))?.trim() == name {
+                let id = task.file_name();
+                return Self::attach(id.to_str().context("a number")?.parse()?);
+            }
+        }
+        anyhow::bail!("there is no thread {name}")
+    }
+
+    fn attach(id: libc::pid_t) -> Result<Self> {
+        let (address, data) = (
+            ptr::null_mut::<libc::c_void>(),
+            ptr::null_mut::<libc::c_void>(),
+        );
+        let failed = || std::io::Error::last_os_error();
+        // SAFETY: these requests use no memory of ours.
+        let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, id, address, data) };
+        ensure!(seized == 0, "PTRACE_SEIZE: {}", failed());
+        let stopped = Self(id);
+        // SAFETY: as above.
+        let interrupted = unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, id, address, data) };
+        ensure!(interrupted == 0, "PTRACE_INTERRUPT: {}", failed());
+        // SAFETY: no status is asked for.
+        let waited = unsafe { libc::waitpid(id, ptr::null_mut(), libc::__WALL) };
+        ensure!(waited == id, "waitpid: {}", failed());
+        Ok(stopped)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let (address, data) = (
+            ptr::null_mut::<libc::c_void>(),
+            ptr::null_mut::<libc::c_void>(),
+        );
+        // SAFETY: uses no memory of ours. The thread runs on.
+        unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, address, data) };
+    }
+}
+
+/// Applying hangs, and all else of the daemon goes on: the socket answers what the kernel passes.
+fn hung(hook: &'static str) -> Result<()> {
+    let setup = Setup::new(hook)?;
+    let counters = Counters::of(&setup)?;
+    let mut pod = Pod::new(&setup)?;
+    until_counted(&mut pod, &counters, Reason::Answered, LATE_MAX)?;
+
+    let thread = Stopped::new(&setup, "apply")?;
+    let limit = LEASE_DEFAULT + LATE_MAX;
+    let passed = until_counted(&mut pod, &counters, Reason::Lease, limit)?;
+    let answered = counters.of_reason(Reason::Answered)?;
+    let (asked, answers) = (pod.asked, pod.answers);
+    let started = Instant::now();
+    while started.elapsed() < SILENT_FOR {
+        pod.step()?;
+    }
+    ensure!(
+        counters.of_reason(Reason::Answered)? == answered,
+        "the kernel answers without a lease"
+    );
+    // The last queries' answers may still be on their way.
+    thread::sleep(PAUSE * 10);
+    pod.step()?;
+    let (asked, answers) = (u64::from(pod.asked - asked), pod.answers - answers);
+    ensure!(
+        answers + 1 >= asked,
+        "{asked} queries, {answers} answers of the socket"
+    );
+    drop(thread);
+    let back = until_counted(&mut pod, &counters, Reason::Answered, BACK_WITHIN)?;
+    println!(
+        "{hook}: passed {} ms after the thread hung; then {asked} queries, {answers} answers of the \
+         socket; the kernel answers {} ms after it went on",
+        passed.as_millis(),
+        back.as_millis(),
     );
     Ok(())
 }

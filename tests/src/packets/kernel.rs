@@ -30,7 +30,7 @@ pub enum Program {
 }
 
 /// Longer than any test or benchmark: nobody renews it.
-const LEASE: Duration = Duration::from_secs(24 * 3600);
+const LEASE: Duration = Duration::from_hours(24);
 /// Longer than any answer.
 const ROOM: usize = 4096;
 const XDP_PASS: u32 = 2;

@@ -11,6 +11,7 @@ use std::{
         Arc, RwLock,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,7 +19,7 @@ use anyhow::{Context, anyhow};
 use tokio::{
     runtime::Handle,
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,8 @@ use crate::{
 
 /// Batches that wait for the zone. A source that is faster waits.
 const BATCHES_MAX: usize = 16;
+/// The name of the thread that applies batches; at most 15 bytes, for the kernel.
+const APPLY_THREAD: &str = "apply";
 
 /// Runs the daemon until a signal ends it, or an error.
 pub(super) async fn run(options: Options) -> anyhow::Result<()> {
@@ -84,18 +87,26 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let (sender, changes) = mpsc::channel(BATCHES_MAX);
     let source = Manifests::new(options.manifests, options.service_cidrs);
     let following = source.run(sender, stop.clone());
-    let applying = tokio::task::spawn_blocking(move || {
-        apply(changes, &zone, follower, |names| {
-            synchronised.store(true, Ordering::Release);
-            tracing::info!(
-                listen,
-                zone = origin,
-                names,
-                seconds = started.elapsed().as_secs_f32(),
-                "serving"
-            );
-        })
-    });
+    let (ended, applying) = oneshot::channel();
+    let runtime = Handle::current();
+    // With a name of its own, by which `top -H` and debuggers find it.
+    thread::Builder::new()
+        .name(APPLY_THREAD.to_owned())
+        .spawn(move || {
+            let _entered = runtime.enter();
+            let result = apply(changes, &zone, follower, |names| {
+                synchronised.store(true, Ordering::Release);
+                tracing::info!(
+                    listen,
+                    zone = origin,
+                    names,
+                    seconds = started.elapsed().as_secs_f32(),
+                    "serving"
+                );
+            });
+            // Nobody waits for it any more where the daemon ends with another error.
+            let _ = ended.send(result);
+        })?;
     let source_stop = stop.clone();
     tasks.spawn(async move {
         // Together, since each ends when the other does: the error is that of the cause.
