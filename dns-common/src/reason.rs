@@ -30,6 +30,7 @@ macro_rules! reasons {
 reasons! {
     Answered = "answered", "answered by the kernel";
     NotAnswering = "not_answering", "answering is switched off, or the zone is not complete yet";
+    Lease = "lease", "the daemon has not renewed the lease: it hangs, or is stopped";
     NotIp = "not_ip", "neither IPv4 nor IPv6 over Ethernet";
     Vlan = "vlan", "carries a VLAN tag";
     NotUdp = "not_udp", "not UDP as the direct next header";

@@ -25,6 +25,8 @@ pub trait Environment: Table {
     fn resize(&mut self, bytes: usize) -> Result<(), NoRoom>;
     /// What is known of the link layer.
     fn link_layer(&self) -> LinkLayer;
+    /// The kernel's tick, jiffies: what [`Control::lease_until`] is compared with.
+    fn now(&self) -> u64;
     /// The answer is complete. Whatever the environment remembers of the query's checksum must not spoil
     /// the answer's.
     #[inline(always)]
@@ -52,6 +54,9 @@ fn try_respond<E: Environment>(
 ) -> Result<(), Reason> {
     if control.flags & CONTROL_ANSWERING == 0 {
         return Err(Reason::NotAnswering);
+    }
+    if environment.now() >= control.lease_until {
+        return Err(Reason::Lease);
     }
     let packet = environment.packet();
     scratch.frame = frame::parse(packet, control, environment.link_layer())?;

@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU64;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::BPF_F_MARK_MANGLED_0,
-    helpers::{bpf_l4_csum_replace, bpf_skb_change_tail, bpf_xdp_adjust_tail},
+    helpers::{bpf_jiffies64, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_xdp_adjust_tail},
     programs::{TcContext, XdpContext},
 };
 use hopzero_common::{
@@ -22,6 +22,13 @@ use crate::maps;
 
 /// `skb->pkt_type` of a packet whose link-layer destination is this device (`PACKET_HOST`).
 const PACKET_HOST: u32 = 0;
+
+/// The kernel's tick. On 64-bit machines the verifier replaces the call by a load (Linux 5.6).
+#[inline(always)]
+pub fn jiffies() -> u64 {
+    // SAFETY: a helper call without arguments.
+    unsafe { bpf_jiffies64() }
+}
 
 const UDP_HEADER_BYTES: usize = 8;
 /// Offset of the checksum in the UDP header.
@@ -45,6 +52,11 @@ impl Environment for Xdp<'_> {
             0 => Ok(()),
             _ => Err(NoRoom),
         }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        jiffies()
     }
 
     #[inline(always)]
@@ -79,6 +91,11 @@ impl Environment for Tc<'_> {
             0 => Ok(()),
             _ => Err(NoRoom),
         }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        jiffies()
     }
 
     #[inline(always)]

@@ -24,7 +24,7 @@ use hopzero_common::{
     respond::{Environment, respond},
 };
 
-use environment::{Tc, Xdp};
+use environment::{Tc, Xdp, jiffies};
 
 /// Network cards, and any device in generic mode: the answer leaves where the query came in.
 #[xdp]
@@ -57,6 +57,14 @@ pub fn hopzero_tc(ctx: TcContext) -> i32 {
         Some(Reason::Answered) => unsafe { bpf_redirect(environment.ifindex(), 0) as i32 },
         _ => TC_ACT_UNSPEC,
     }
+}
+
+/// Tells the daemon the kernel's tick, which no file or system call does. It is never attached: the
+/// daemon runs it itself (`BPF_PROG_TEST_RUN`), whenever it renews the lease.
+#[classifier]
+pub fn hopzero_clock(_ctx: TcContext) -> i32 {
+    maps::set_clock(jiffies());
+    TC_ACT_UNSPEC
 }
 
 #[inline(always)]

@@ -28,6 +28,10 @@ static CELLS: Array<Cell, 1, MMAPABLE> = Array::new();
 #[btf_map]
 static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
 
+/// The tick of the last run of `hopzero_clock`.
+#[btf_map]
+static CLOCK: Array<u64, 1, MMAPABLE> = Array::new();
+
 /// Packets by [`Reason`].
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
@@ -39,6 +43,14 @@ static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[inline(always)]
 pub fn control() -> Option<&'static Control> {
     CONTROL.get(0)
+}
+
+#[inline(always)]
+pub fn set_clock(jiffies: u64) {
+    if let Some(clock) = CLOCK.get_ptr_mut(0) {
+        // SAFETY: an aligned word of a map, stored whole. (LLVM 22 has no atomic store for BPF.)
+        unsafe { clock.write_volatile(jiffies) };
+    }
 }
 
 #[inline(always)]

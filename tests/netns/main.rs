@@ -4,6 +4,7 @@ mod answers;
 mod checksums;
 mod edits;
 mod foreign;
+mod lease;
 mod passed;
 mod refusals;
 mod residue;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         checksums::tests(),
         edits::tests(),
         residue::tests(),
+        lease::tests(),
         traffic::tests(),
         foreign::tests(),
         refusals::tests(),

@@ -1,5 +1,7 @@
 //! The table of packets, through the loaded programs (`BPF_PROG_TEST_RUN`).
 
+mod lease;
+
 use std::{
     process::ExitCode,
     sync::{Arc, Mutex},
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         .collect();
     let names: Vec<String> = (PROGRAMS.iter())
         .flat_map(|program| cases.iter().map(move |case| name(*program, case)))
+        .chain(PROGRAMS.map(lease_name))
         .collect();
     harness::run(
         || {
@@ -32,7 +35,8 @@ fn main() -> ExitCode {
                 (cases.clone().into_iter())
                     .map(move |case| trial(program, case, Arc::clone(&loaded)))
             });
-            Ok(trials.collect())
+            let leases = PROGRAMS.map(|program| lease_trial(program, cases.clone()));
+            Ok(trials.chain(leases).collect())
         },
         &names,
     )
@@ -40,6 +44,16 @@ fn main() -> ExitCode {
 
 fn name(program: Program, case: &Case) -> String {
     format!("{program:?}: {}", case.name)
+}
+
+fn lease_name(program: Program) -> String {
+    format!("{program:?}: a lease ends")
+}
+
+fn lease_trial(program: Program, cases: Vec<Case>) -> Trial {
+    Trial::test(lease_name(program), move || {
+        lease::ends(program, &cases).map_err(|error| Failed::from(format!("{error:#}")))
+    })
 }
 
 fn trial(program: Program, case: Case, loaded: Arc<Mutex<Loaded>>) -> Trial {

@@ -164,6 +164,12 @@ fn attach_xdp(ebpf: &mut Ebpf, device: &str, xdp_mode: XdpMode) -> AttachResult 
     Ok(link)
 }
 
+/// Loads the program that tells the tick.
+pub(super) fn load_clock(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    loaded(ebpf, super::lease::PROGRAM, SchedClassifier::load)?;
+    Ok(())
+}
+
 /// Loads both programs.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     loaded(ebpf, TC, SchedClassifier::load)?;

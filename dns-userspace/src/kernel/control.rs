@@ -1,4 +1,4 @@
-//! The map CONTROL: what the programs are told.
+//! The map CONTROL: what the programs are told. [`super::lease`] says for how long they believe it.
 
 use std::{
     collections::hash_map::RandomState,
@@ -23,6 +23,7 @@ pub(super) struct ControlBlock {
 
 /// The word with the version and the flags.
 const FLAGS_WORD: usize = 0;
+const LEASE_WORD: usize = std::mem::offset_of!(Control, lease_until) / 8;
 const MACS_WORD: usize = std::mem::offset_of!(Control, macs) / 8;
 const ZONES_WORD: usize = std::mem::offset_of!(Control, zones) / 8;
 /// The word with `macs_count` in its lower half and `cells` in its upper one.
@@ -67,6 +68,12 @@ impl ControlBlock {
             .store(MACS_WORD + macs, u64::from_le_bytes(bytes));
         self.memory.publish(MACS_COUNT_WORD, counts + 1);
         Ok(())
+    }
+
+    /// One store, after all that was published before: until this tick the programs may answer. 0 makes
+    /// them pass everything.
+    pub(super) fn lease_until(&self, tick: u64) {
+        self.memory.publish(LEASE_WORD, tick);
     }
 
     /// One store: every program that starts after it obeys.

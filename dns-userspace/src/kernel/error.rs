@@ -89,6 +89,12 @@ pub enum KernelError {
         /// What mmap said.
         source: io::Error,
     },
+    /// The program that tells the tick.
+    #[error("cannot read the kernel's tick (BPF_PROG_TEST_RUN): {reason}")]
+    Clock {
+        /// What the kernel said.
+        reason: String,
+    },
     /// A map operation.
     #[error("cannot use a map: {0}")]
     Map(#[from] MapError),

@@ -8,7 +8,7 @@ use std::sync::{
 
 use hickory_proto::rr::Name;
 use serde_json::{Map, Value, json};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Counters, Kernel, KernelError, Options};
 use crate::{
@@ -91,6 +91,7 @@ impl Follower {
             let mut kernel = Kernel::load(&self.options, capacity(zone, self.options.names_max))?;
             kernel.publisher.publish_all(zone);
             kernel.attach(&self.options)?;
+            kernel.renew_lease(self.options.lease)?;
             kernel.answer(true);
             let description = kernel.describe();
             info!(kernel = %description, "answering in the kernel");
@@ -108,6 +109,18 @@ impl Follower {
                 .store(publisher.rejected(), Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Says that what there was to apply is applied: the programs may answer for another lease. To be
+    /// called by who calls [`Self::follow`], after it and whenever there is nothing to follow, every
+    /// [`super::RENEWED_EVERY`] at the latest.
+    pub fn renew(&mut self) {
+        if let Some(kernel) = &mut self.kernel
+            && let Err(error) = kernel.renew_lease(self.options.lease)
+        {
+            // Should it last, the lease runs out.
+            warn!(%error, "the lease is not renewed");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod control;
 mod counters;
 mod error;
 mod follow;
+mod lease;
 mod object;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ pub use attach::{Attached, Hook, Mode};
 pub use counters::Counters;
 pub use error::KernelError;
 pub use follow::{Follower, Status};
+pub use lease::{LEASE_DEFAULT, RENEWED_EVERY};
 pub use object::OBJECT;
 
 use crate::publisher::{
@@ -29,9 +31,10 @@ use crate::publisher::{
     table::{Capacity, Table},
 };
 use control::ControlBlock;
+use lease::Clock;
 
 /// What the command line asks of the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Where to attach; empty: not at all.
     pub devices: Vec<String>,
@@ -41,8 +44,23 @@ pub struct Options {
     pub answer_for: Vec<IpAddr>,
     /// Capacity of the table of names; `None` for half as much again as the zone has.
     pub names_max: Option<u32>,
+    /// How long the programs answer after a renewal.
+    pub lease: Duration,
     /// The programs log their decisions.
     pub trace: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            devices: Vec::new(),
+            hook: Hook::default(),
+            answer_for: Vec::new(),
+            names_max: None,
+            lease: LEASE_DEFAULT,
+            trace: false,
+        }
+    }
 }
 
 /// Loaded programs, and the table that they answer from.
@@ -53,6 +71,7 @@ pub struct Kernel {
     /// Writes names into the table.
     pub publisher: Publisher,
     counters: Arc<Counters>,
+    clock: Clock,
     ebpf: Ebpf,
 }
 
@@ -71,7 +90,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Loads the programs with an empty table; they pass everything until [`Self::answer`].
+    /// Loads the programs with an empty table; they pass everything until [`Self::renew_lease`] and
+    /// [`Self::answer`].
     ///
     /// # Errors
     /// What is missing, and the remedy.
@@ -95,6 +115,9 @@ impl Kernel {
             "CONTROL",
             size_of::<Control>() / size_of::<u64>(),
         )?;
+        attach::load_clock(&mut ebpf)?;
+        let clock = map_words(&mut ebpf, "CLOCK", 1)?;
+        let clock = Clock::new(&ebpf, clock)?;
         let seed = control::random_seed();
         let control = Arc::new(ControlBlock::new(
             control,
@@ -114,6 +137,7 @@ impl Kernel {
             ),
             control,
             counters,
+            clock,
             ebpf,
         })
     }
@@ -148,6 +172,17 @@ impl Kernel {
     /// There are too many.
     pub fn trust_mac(&mut self, mac: [u8; 6]) -> Result<(), KernelError> {
         self.control.add_mac(mac)
+    }
+
+    /// Lets the programs answer for so long from now on; not at all if the machine was suspended since
+    /// the last renewal, until the next one.
+    ///
+    /// # Errors
+    /// The kernel does not tell the time, and the lease is as it was.
+    pub fn renew_lease(&mut self, lease: Duration) -> Result<(), KernelError> {
+        let until = self.clock.until(&self.ebpf, lease)?;
+        self.control.lease_until(until.unwrap_or(0));
+        Ok(())
     }
 
     /// Lets the programs answer, or makes them pass everything.

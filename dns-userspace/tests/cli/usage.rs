@@ -39,6 +39,7 @@ fn wrong_command_lines_are_refused_with_what_is_expected() {
         (serve(&["--service-cidr", "10.96.0.0"]), "--service-cidr"),
         (serve(&["--log-format", "xml"]), "plain"),
         (serve(&["--log-level", "a=b=c"]), "--log-level"),
+        (serve(&["--lease", "1"]), "2..=60"),
         (serve(&["--attach", "veth1"]), "--answer-for 10.96.0.10"),
         (
             serve(&["--attach", "a/b", "--answer-for", "10.96.0.10"]),

@@ -34,6 +34,8 @@ const ROOM: usize = 2048;
 /// Bytes before and after the packet that nobody may touch.
 const GUARD: usize = 64;
 const GUARD_BYTE: u8 = 0xa5;
+/// Any tick.
+const NOW: u64 = 1 << 32;
 
 /// A table with a zone, and what CONTROL says.
 pub struct Host {
@@ -42,6 +44,8 @@ pub struct Host {
     /// What the programs are told.
     pub control: Control,
     zones: ZoneList,
+    /// The tick at which it runs.
+    pub now: u64,
 }
 
 impl Host {
@@ -62,6 +66,7 @@ impl Host {
         let mut control = control(publisher.table());
         control.zones = *zones.lock();
         Host {
+            now: NOW,
             publisher,
             control,
             zones,
@@ -151,6 +156,7 @@ fn control(table: &Table) -> Control {
     mac[..6].copy_from_slice(&DEVICE_MAC);
     control.macs[0] = u64::from_le_bytes(mac);
     control.macs_count = 1;
+    control.lease_until = NOW + 1;
     control
 }
 
@@ -194,6 +200,10 @@ impl Environment for Run<'_> {
 
     fn link_layer(&self) -> LinkLayer {
         self.link
+    }
+
+    fn now(&self) -> u64 {
+        self.host.now
     }
 }
 

@@ -1,6 +1,6 @@
 //! The program, run by the kernel on a packet of ours (`BPF_PROG_TEST_RUN`).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, bail};
 use aya::{
@@ -29,6 +29,8 @@ pub enum Program {
     Tc,
 }
 
+/// Longer than any test or benchmark: nobody renews it.
+const LEASE: Duration = Duration::from_hours(24);
 /// Longer than any answer.
 const ROOM: usize = 4096;
 const XDP_PASS: u32 = 2;
@@ -67,6 +69,7 @@ impl Loaded {
         kernel.load_programs()?;
         kernel.trust_mac(DEVICE_MAC)?;
         world::publish(&mut kernel.publisher, zone);
+        kernel.renew_lease(LEASE)?;
         kernel.answer(true);
         Ok(Loaded { kernel })
     }

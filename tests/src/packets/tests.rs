@@ -43,10 +43,11 @@ fn packets_that_pass() {
 
 #[test]
 fn every_reason_of_the_parser_is_met() {
-    // By the host's environment alone: resizing that fails, a torn record, a collision of tags.
-    const ELSEWHERE: [Reason; 6] = [
+    // By the host's environment alone: a lease, resizing that fails, a torn record, a collision of tags.
+    const ELSEWHERE: [Reason; 7] = [
         Reason::Answered,
         Reason::NotAnswering,
+        Reason::Lease,
         Reason::Inconsistent,
         Reason::Collision,
         Reason::NoRoom,
@@ -93,6 +94,39 @@ fn a_program_that_is_switched_off_passes_everything() {
         assert_eq!(outcome.reason, Reason::NotAnswering);
         assert_eq!(outcome.packet, case.packet);
     }
+}
+
+#[test]
+fn from_the_end_of_the_lease_on_everything_passes() {
+    let mut host = Host::new(&world::zone());
+    let cases: Vec<Case> = (answers::cases(world::zone()).into_iter())
+        .chain(passes::cases())
+        .collect();
+    let until = host.control.lease_until;
+    // The last tick of a lease is the one before its end.
+    host.now = until - 1;
+    for case in &cases {
+        assert_eq!(case.judge(&host.run(&case.packet)), Ok(()));
+    }
+    for (now, lease_until) in [
+        (until, until),
+        (until + 1, until),
+        (u64::MAX, until),
+        (u64::MAX, u64::MAX),
+        // Never given, or taken away.
+        (until, 0),
+        (0, 0),
+    ] {
+        (host.now, host.control.lease_until) = (now, lease_until);
+        for case in &cases {
+            let outcome = host.run(&case.packet);
+            assert_eq!(outcome.reason, Reason::Lease, "{}", case.name);
+            assert_eq!(outcome.packet, case.packet, "{}", case.name);
+        }
+    }
+    // Switched off is said first.
+    host.control.flags = 0;
+    assert_eq!(host.run(&cases[0].packet).reason, Reason::NotAnswering);
 }
 
 #[test]

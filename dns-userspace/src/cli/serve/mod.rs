@@ -7,6 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
@@ -14,7 +15,7 @@ use hickory_proto::rr::Name;
 use ipnet::IpNet;
 
 use crate::{
-    kernel::{Hook, Options as KernelOptions},
+    kernel::{Hook, LEASE_DEFAULT, Options as KernelOptions},
     logging::{self, LogFormat},
     zone::ZoneConfig,
 };
@@ -103,6 +104,11 @@ struct KernelArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     names_max: Option<u32>,
 
+    /// How long the kernel answers without a renewal, which comes every second. A daemon that hangs or
+    /// is stopped loses the lease, and the kernel passes everything.
+    #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs(), value_parser = clap::value_parser!(u64).range(2..=60))]
+    lease: u64,
+
     /// Let the programs log each decision. Costs much; for debugging.
     #[arg(long)]
     trace: bool,
@@ -115,6 +121,7 @@ impl From<KernelArgs> for KernelOptions {
             hook: args.hook,
             answer_for: args.answer_for,
             names_max: args.names_max,
+            lease: Duration::from_secs(args.lease),
             trace: args.trace,
         }
     }

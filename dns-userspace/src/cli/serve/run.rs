@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Manifests ─batches→ apply (a thread) ─write lock→ Zone ←read lock─ socket server
-//!                          └─touched names→ publisher
+//!                          └─touched names→ publisher, lease
 //! ```
 
 use std::{
@@ -11,13 +11,15 @@ use std::{
         Arc, RwLock,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, anyhow};
 use tokio::{
+    runtime::Handle,
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Options, kernel};
 use crate::{
     control::{self, Control, Report},
-    kernel::Follower,
+    kernel::{Follower, RENEWED_EVERY},
     socket::{Server, ServerConfig, SocketCounters},
     source::{Batch, Source, manifests::Manifests},
     zone::Zone,
@@ -33,6 +35,8 @@ use crate::{
 
 /// Batches that wait for the zone. A source that is faster waits.
 const BATCHES_MAX: usize = 16;
+/// The name of the thread that applies batches; at most 15 bytes, for the kernel.
+const APPLY_THREAD: &str = "apply";
 
 /// Runs the daemon until a signal ends it, or an error.
 pub(super) async fn run(options: Options) -> anyhow::Result<()> {
@@ -83,18 +87,26 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let (sender, changes) = mpsc::channel(BATCHES_MAX);
     let source = Manifests::new(options.manifests, options.service_cidrs);
     let following = source.run(sender, stop.clone());
-    let applying = tokio::task::spawn_blocking(move || {
-        apply(changes, &zone, follower, |names| {
-            synchronised.store(true, Ordering::Release);
-            tracing::info!(
-                listen,
-                zone = origin,
-                names,
-                seconds = started.elapsed().as_secs_f32(),
-                "serving"
-            );
-        })
-    });
+    let (ended, applying) = oneshot::channel();
+    let runtime = Handle::current();
+    // With a name of its own, by which `top -H` and debuggers find it.
+    thread::Builder::new()
+        .name(APPLY_THREAD.to_owned())
+        .spawn(move || {
+            let _entered = runtime.enter();
+            let result = apply(changes, &zone, follower, |names| {
+                synchronised.store(true, Ordering::Release);
+                tracing::info!(
+                    listen,
+                    zone = origin,
+                    names,
+                    seconds = started.elapsed().as_secs_f32(),
+                    "serving"
+                );
+            });
+            // Nobody waits for it any more where the daemon ends with another error.
+            let _ = ended.send(result);
+        })?;
     let source_stop = stop.clone();
     tasks.spawn(async move {
         // Together, since each ends when the other does: the error is that of the cause.
@@ -126,6 +138,10 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 /// Applies batches until there is no more source. The programs are detached on return.
+///
+/// The lease is renewed here, after each batch and when none comes, and nowhere else: whatever keeps a
+/// batch from being applied keeps the lease from being renewed. (That a source has fallen silent cannot
+/// be seen here: it looks like one that has nothing to say.)
 fn apply(
     mut changes: mpsc::Receiver<Batch>,
     zone: &RwLock<Zone>,
@@ -135,7 +151,19 @@ fn apply(
     let poisoned = || anyhow!("a change to the zone was left half done");
     let mut synchronised = Some(synchronised);
     let mut names = 0;
-    while let Some(batch) = changes.blocking_recv() {
+    let runtime = Handle::current();
+    loop {
+        let next = async { tokio::time::timeout(RENEWED_EVERY, changes.recv()).await };
+        let batch = match runtime.block_on(next) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Ok(()),
+            Err(_elapsed) => {
+                if let Some(follower) = &mut follower {
+                    follower.renew();
+                }
+                continue;
+            }
+        };
         let touched = zone
             .write()
             .map_err(|_| poisoned())?
@@ -143,6 +171,7 @@ fn apply(
         let zone = zone.read().map_err(|_| poisoned())?;
         if let Some(follower) = &mut follower {
             follower.follow(&zone, &touched)?;
+            follower.renew();
         }
         names += touched.len();
         tracing::debug!(touched = touched.len(), "applied");
@@ -152,7 +181,6 @@ fn apply(
             synchronised(names);
         }
     }
-    Ok(())
 }
 
 /// Waits for all tasks; the first error ends the wait.
