@@ -59,6 +59,9 @@ pub fn hopzero_tc(ctx: TcContext) -> i32 {
     }
 }
 
+/// A copy that does not agree with its check is not answered.
+const VERIFIES: bool = true;
+
 #[inline(always)]
 fn run<E: Environment>(environment: &mut E) -> Option<Reason> {
     let control = maps::control()?;
