@@ -14,6 +14,9 @@ pub struct Args {
     /// The layers to run; none: host, packet and netns
     #[arg(value_enum)]
     layers: Vec<Layer>,
+    /// Reads of the layer torn; 1,000,000 if not given
+    #[arg(long)]
+    reads: Option<u64>,
 }
 
 /// A layer of tests, the fast ones first.
@@ -25,6 +28,8 @@ enum Layer {
     Packet,
     /// Sockets across network namespaces; needs root
     Netns,
+    /// Answers under rewriting, on two CPUs that nobody else needs; needs root
+    Torn,
     /// Every layer, the slow ones included
     All,
 }
@@ -35,15 +40,16 @@ impl Layer {
             Self::Host => "host",
             Self::Packet => "packet",
             Self::Netns => "netns",
+            Self::Torn => "torn",
             Self::All => "all",
         }
     }
 
     fn is_in_kernel(self) -> bool {
-        matches!(self, Self::Packet | Self::Netns)
+        matches!(self, Self::Packet | Self::Netns | Self::Torn)
     }
 
-    fn command(self) -> Command {
+    fn command(self, args: &Args) -> Command {
         let mut command = workspace::cargo();
         command.args(["test", "--no-fail-fast"]);
         if workspace::is_ci() {
@@ -51,6 +57,13 @@ impl Layer {
         }
         if self.is_in_kernel() {
             command.args(["-p", "hopzero-tests", "--test", self.name()]);
+            if self == Self::Torn {
+                // As the daemon is built: the slower the writer, the less there is to see.
+                command.arg("--release");
+            }
+            if let Some(reads) = args.reads {
+                command.env("HOPZERO_TORN_READS", reads.to_string());
+            }
         } else {
             // The kernel's layers have `test = false`: they run only by name.
             command.arg("--workspace");
@@ -73,7 +86,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut skipped_in_kernel = 0;
     for layer in layers {
         println!("\n== {} ==", layer.name());
-        let sum = run_layer(layer)?;
+        let sum = run_layer(layer, args)?;
         if layer.is_in_kernel() {
             skipped_in_kernel += sum.skipped;
         }
@@ -109,17 +122,19 @@ fn build_daemon() -> Result<()> {
 
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
-    const EACH: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    let all = wanted.is_empty() || wanted.contains(&Layer::All);
+    const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
+    const EACH: [Layer; 4] = [Layer::Host, Layer::Packet, Layer::Netns, Layer::Torn];
+    let wanted = if wanted.is_empty() { &DEFAULT } else { wanted };
+    let all = wanted.contains(&Layer::All);
     EACH.into_iter()
         .filter(|layer| all || wanted.contains(layer))
         .collect()
 }
 
 /// Runs one layer, passing on what it prints.
-fn run_layer(layer: Layer) -> Result<Sum> {
+fn run_layer(layer: Layer, args: &Args) -> Result<Sum> {
     let mut child = layer
-        .command()
+        .command(args)
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start cargo")?;
@@ -200,7 +215,7 @@ mod tests {
     #[test]
     fn layers_come_in_order_and_once() {
         assert_eq!(selected(&[]), [Layer::Host, Layer::Packet, Layer::Netns]);
-        assert_eq!(selected(&[Layer::All]).len(), 3);
+        assert_eq!(selected(&[Layer::All]).len(), 4);
         assert_eq!(
             selected(&[Layer::Netns, Layer::Host, Layer::Host]),
             [Layer::Host, Layer::Netns]
