@@ -17,6 +17,9 @@ pub struct Args {
     /// Reads of the layer torn; 1,000,000 if not given
     #[arg(long)]
     reads: Option<u64>,
+    /// Queries of the layer differential; 200,000 if not given
+    #[arg(long)]
+    queries: Option<u64>,
 }
 
 /// A layer of tests, the fast ones first.
@@ -26,6 +29,8 @@ enum Layer {
     Host,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
+    /// The kernel's answers against the socket's, generated; needs root
+    Differential,
     /// Sockets across network namespaces; needs root
     Netns,
     /// Answers under rewriting, on two CPUs that nobody else needs; needs root
@@ -39,6 +44,7 @@ impl Layer {
         match self {
             Self::Host => "host",
             Self::Packet => "packet",
+            Self::Differential => "differential",
             Self::Netns => "netns",
             Self::Torn => "torn",
             Self::All => "all",
@@ -46,7 +52,7 @@ impl Layer {
     }
 
     fn is_in_kernel(self) -> bool {
-        matches!(self, Self::Packet | Self::Netns | Self::Torn)
+        !matches!(self, Self::Host | Self::All)
     }
 
     fn command(self, args: &Args) -> Command {
@@ -57,12 +63,15 @@ impl Layer {
         }
         if self.is_in_kernel() {
             command.args(["-p", "hopzero-tests", "--test", self.name()]);
-            if self == Self::Torn {
-                // As the daemon is built: the slower the writer, the less there is to see.
+            if matches!(self, Self::Torn | Self::Differential) {
+                // The slower the writer, the fewer torn reads there are to see; and many queries.
                 command.arg("--release");
             }
             if let Some(reads) = args.reads {
                 command.env("HOPZERO_TORN_READS", reads.to_string());
+            }
+            if let Some(queries) = args.queries {
+                command.env("HOPZERO_DIFFERENTIAL_QUERIES", queries.to_string());
             }
         } else {
             // The kernel's layers have `test = false`: they run only by name.
@@ -123,7 +132,13 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 4] = [Layer::Host, Layer::Packet, Layer::Netns, Layer::Torn];
+    const EACH: [Layer; 5] = [
+        Layer::Host,
+        Layer::Packet,
+        Layer::Differential,
+        Layer::Netns,
+        Layer::Torn,
+    ];
     let wanted = if wanted.is_empty() { &DEFAULT } else { wanted };
     let all = wanted.contains(&Layer::All);
     EACH.into_iter()
@@ -215,7 +230,7 @@ mod tests {
     #[test]
     fn layers_come_in_order_and_once() {
         assert_eq!(selected(&[]), [Layer::Host, Layer::Packet, Layer::Netns]);
-        assert_eq!(selected(&[Layer::All]).len(), 4);
+        assert_eq!(selected(&[Layer::All]).len(), 5);
         assert_eq!(
             selected(&[Layer::Netns, Layer::Host, Layer::Host]),
             [Layer::Host, Layer::Netns]
