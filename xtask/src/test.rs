@@ -20,6 +20,9 @@ pub struct Args {
     /// Queries of the layer differential; 200,000 if not given
     #[arg(long)]
     queries: Option<u64>,
+    /// Packets of the layer hostile; 200,000 if not given
+    #[arg(long)]
+    packets: Option<u64>,
 }
 
 /// A layer of tests, the fast ones first.
@@ -31,6 +34,8 @@ enum Layer {
     Packet,
     /// The kernel's answers against the socket's, generated; needs root
     Differential,
+    /// Valid queries, changed at random; needs root
+    Hostile,
     /// Sockets across network namespaces; needs root
     Netns,
     /// Answers under rewriting, on two CPUs that nobody else needs; needs root
@@ -45,6 +50,7 @@ impl Layer {
             Self::Host => "host",
             Self::Packet => "packet",
             Self::Differential => "differential",
+            Self::Hostile => "hostile",
             Self::Netns => "netns",
             Self::Torn => "torn",
             Self::All => "all",
@@ -63,12 +69,15 @@ impl Layer {
         }
         if self.is_in_kernel() {
             command.args(["-p", "hopzero-tests", "--test", self.name()]);
-            if matches!(self, Self::Torn | Self::Differential) {
+            if matches!(self, Self::Torn | Self::Differential | Self::Hostile) {
                 // The slower the writer, the fewer torn reads there are to see; and many queries.
                 command.arg("--release");
             }
             if let Some(reads) = args.reads {
                 command.env("HOPZERO_TORN_READS", reads.to_string());
+            }
+            if let Some(packets) = args.packets {
+                command.env("HOPZERO_HOSTILE_PACKETS", packets.to_string());
             }
             if let Some(queries) = args.queries {
                 command.env("HOPZERO_DIFFERENTIAL_QUERIES", queries.to_string());
@@ -132,10 +141,11 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 5] = [
+    const EACH: [Layer; 6] = [
         Layer::Host,
         Layer::Packet,
         Layer::Differential,
+        Layer::Hostile,
         Layer::Netns,
         Layer::Torn,
     ];
@@ -230,7 +240,7 @@ mod tests {
     #[test]
     fn layers_come_in_order_and_once() {
         assert_eq!(selected(&[]), [Layer::Host, Layer::Packet, Layer::Netns]);
-        assert_eq!(selected(&[Layer::All]).len(), 5);
+        assert_eq!(selected(&[Layer::All]).len(), 6);
         assert_eq!(
             selected(&[Layer::Netns, Layer::Host, Layer::Host]),
             [Layer::Host, Layer::Netns]
