@@ -24,7 +24,7 @@ use libtest_mimic::{Failed, Trial};
 
 use generate::Random;
 
-/// Queries, if HOPZERO_DIFFERENTIAL_QUERIES does not say.
+/// Queries, if `HOPZERO_DIFFERENTIAL_QUERIES` does not say.
 const QUERIES: u64 = 200_000;
 /// Queries of one zone.
 const QUERIES_A_ZONE: u64 = 5_000;

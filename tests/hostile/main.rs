@@ -17,7 +17,7 @@ use hopzero_tests::{
 };
 use libtest_mimic::{Failed, Trial};
 
-/// Packets, if HOPZERO_HOSTILE_PACKETS does not say; each goes through both programs.
+/// Packets, if `HOPZERO_HOSTILE_PACKETS` does not say; each goes through both programs.
 const PACKETS: u64 = 200_000;
 /// `BPF_PROG_TEST_RUN` takes no packet that is shorter.
 const PACKET_BYTES_MIN: usize = 14;

@@ -42,7 +42,7 @@ use reader::Seen;
 use states::{Board, NAMES};
 use writer::{Fault, Written};
 
-/// Reads, if HOPZERO_TORN_READS does not say.
+/// Reads, if `HOPZERO_TORN_READS` does not say.
 const READS: u64 = 1_000_000;
 /// Cells: hardly more than the names need, so that what is freed is used again at once.
 const CELLS: u32 = 40;
@@ -53,15 +53,17 @@ const ENOUGH: u64 = 5;
 /// Trials need both CPUs.
 static ALONE: Mutex<()> = Mutex::new(());
 
+type Body = fn() -> Result<()>;
+
 fn main() -> ExitCode {
-    let trials: [(&str, fn() -> Result<()>); 4] = [
+    let trials: [(&str, Body); 4] = [
         ("every answer was true while it was made", nothing_is_torn),
         ("torn answers of an unverified program are seen", unverified),
         ("stale answers are seen", stale),
         ("a name that is missed for a moment is seen", missed),
     ];
     let names: Vec<String> = trials.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let trial = |(name, body): (&str, fn() -> Result<()>)| {
+    let trial = |(name, body): (&str, Body)| {
         Trial::test(name, move || {
             let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
             body().map_err(|error| Failed::from(format!("{error:#}")))

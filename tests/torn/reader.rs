@@ -44,7 +44,7 @@ struct Question {
     /// Offset of the message.
     dns: usize,
     /// Bytes of the message up to the end of the question.
-    question_end: usize,
+    asked_end: usize,
 }
 
 fn questions() -> Vec<Question> {
@@ -66,7 +66,7 @@ fn questions() -> Vec<Question> {
                     v6(&message)
                 },
                 dns,
-                question_end: AROUND_NAME + name_of(name).len() + 2,
+                asked_end: AROUND_NAME + name_of(name).len() + 2,
             }
         })
         .collect()
@@ -163,7 +163,7 @@ fn judge(
     expected: &mut Vec<u8>,
 ) -> Result<(), Fault> {
     let reply = packet.get(question.dns..).ok_or("shorter than headers")?;
-    let ttl = question.question_end + 6;
+    let ttl = question.asked_end + 6;
     let version = (reply.get(ttl..ttl + 4))
         .and_then(|bytes| bytes.try_into().ok())
         .map(u32::from_be_bytes)
@@ -199,7 +199,7 @@ fn reply_of(question: &Question, version: u32, reply: &mut Vec<u8>) {
     reply.extend_from_slice(&query[..2]);
     let count_byte = u8::try_from(count).expect("small");
     reply.extend_from_slice(&[0x85, 0, 0, 1, 0, count_byte, 0, 0, 0, 1]);
-    reply.extend_from_slice(&query[12..question.question_end]);
+    reply.extend_from_slice(&query[12..question.asked_end]);
     for place in 0..count {
         reply.extend_from_slice(&[
             0xc0,

@@ -62,17 +62,14 @@ pub fn hammer(
         if fault == Fault::ClaimsEarly {
             board.finish(name, version, false);
         }
-        let full = match record {
-            Some(record) => {
-                if fault == Fault::RemovesFirst {
-                    table.remove(record.name_words());
-                }
-                table.put(&record) == Put::Full
+        let full = if let Some(record) = record {
+            if fault == Fault::RemovesFirst {
+                table.remove(record.name_words());
             }
-            None => {
-                table.remove(encoder.words_of(&names[name]));
-                false
-            }
+            table.put(&record) == Put::Full
+        } else {
+            table.remove(encoder.words_of(&names[name]));
+            false
         };
         board.finish(name, version, full);
         written.updates += 1;
