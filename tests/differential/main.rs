@@ -29,7 +29,7 @@ const QUERIES: u64 = 200_000;
 /// Queries of one zone.
 const QUERIES_A_ZONE: u64 = 5_000;
 /// At least so many of a hundred are answered by the kernel: else the test would say little.
-const ANSWERED_PERCENT_MIN: u64 = 20;
+const ANSWERED_PERCENT_MIN: u64 = 15;
 const NAME: &str = "the kernel's bytes are the socket's";
 
 fn main() -> ExitCode {
