@@ -19,6 +19,8 @@ use crate::{
 /// Words are atomics because the daemon stores to them while they are read: each load sees one whole
 /// 64-bit value that was stored. In the kernel a relaxed load is a plain one.
 pub trait Table {
+    /// Whether a copy must agree with its check. False only where a test shows what the check is for.
+    const VERIFIES: bool = true;
     /// A bucket of the index.
     fn bucket(&self, index: u32) -> Option<&[AtomicU64; BUCKET_ENTRIES]>;
     /// A cell of record memory.
@@ -117,7 +119,7 @@ pub fn copy<T: Table>(table: &T, entry: Entry, scratch: &mut Scratch) -> Result<
         }
         state = record::check_cell(state, &words);
     }
-    if record::check_finish(state) != stored {
+    if T::VERIFIES && record::check_finish(state) != stored {
         return Err(Reason::Inconsistent);
     }
     Ok(())

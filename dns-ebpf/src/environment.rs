@@ -148,6 +148,7 @@ impl Environment for Tc<'_> {
 macro_rules! table_is_the_maps {
     ($($environment:ident),+) => {$(
         impl Table for $environment<'_> {
+            const VERIFIES: bool = crate::VERIFIES;
             #[inline(always)]
             fn bucket(&self, index: u32) -> Option<&[AtomicU64; BUCKET_ENTRIES]> {
                 maps::bucket(index)

@@ -20,7 +20,8 @@ use crate::{
 
 const TARGET: &str = "bpfel-unknown-none";
 const BINARY: &str = "hopzero-ebpf";
-const BENCH_BINARY: &str = "hopzero-bench";
+/// The benchmarks' generators, and the program that a test wants broken.
+const OTHER_BINARIES: [&str; 2] = ["hopzero-bench", "hopzero-unverified"];
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -62,9 +63,10 @@ pub fn build() -> Result<Built> {
     // Not CARGO_TARGET_DIR: this is where the daemon's build script looks.
     let object = workspace::root().join("target/bpf/hopzero.o");
     install(&built, &object)?;
-    // The benchmarks' generators stand beside it.
-    let bench = object.with_file_name("hopzero-bench.o");
-    install(&built.with_file_name(BENCH_BINARY), &bench)?;
+    for other in OTHER_BINARIES {
+        let beside = object.with_file_name(format!("{other}.o"));
+        install(&built.with_file_name(other), &beside)?;
+    }
     Ok(Built {
         bytes: fs::metadata(&object)?.len(),
         object,

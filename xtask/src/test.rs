@@ -14,6 +14,15 @@ pub struct Args {
     /// The layers to run; none: host, packet and netns
     #[arg(value_enum)]
     layers: Vec<Layer>,
+    /// Reads of the layer torn; 1,000,000 if not given
+    #[arg(long)]
+    reads: Option<u64>,
+    /// Queries of the layer differential; 200,000 if not given
+    #[arg(long)]
+    queries: Option<u64>,
+    /// Packets of the layer hostile; 200,000 if not given
+    #[arg(long)]
+    packets: Option<u64>,
 }
 
 /// A layer of tests, the fast ones first.
@@ -23,8 +32,14 @@ enum Layer {
     Host,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
+    /// The kernel's answers against the socket's, generated; needs root
+    Differential,
+    /// Valid queries, changed at random; needs root
+    Hostile,
     /// Sockets across network namespaces; needs root
     Netns,
+    /// Answers under rewriting, on two CPUs that nobody else needs; needs root
+    Torn,
     /// Every layer, the slow ones included
     All,
 }
@@ -34,16 +49,19 @@ impl Layer {
         match self {
             Self::Host => "host",
             Self::Packet => "packet",
+            Self::Differential => "differential",
+            Self::Hostile => "hostile",
             Self::Netns => "netns",
+            Self::Torn => "torn",
             Self::All => "all",
         }
     }
 
     fn is_in_kernel(self) -> bool {
-        matches!(self, Self::Packet | Self::Netns)
+        !matches!(self, Self::Host | Self::All)
     }
 
-    fn command(self) -> Command {
+    fn command(self, args: &Args) -> Command {
         let mut command = workspace::cargo();
         command.args(["test", "--no-fail-fast"]);
         if workspace::is_ci() {
@@ -51,6 +69,19 @@ impl Layer {
         }
         if self.is_in_kernel() {
             command.args(["-p", "hopzero-tests", "--test", self.name()]);
+            if matches!(self, Self::Torn | Self::Differential | Self::Hostile) {
+                // The slower the writer, the fewer torn reads there are to see; and many queries.
+                command.arg("--release");
+            }
+            if let Some(reads) = args.reads {
+                command.env("HOPZERO_TORN_READS", reads.to_string());
+            }
+            if let Some(packets) = args.packets {
+                command.env("HOPZERO_HOSTILE_PACKETS", packets.to_string());
+            }
+            if let Some(queries) = args.queries {
+                command.env("HOPZERO_DIFFERENTIAL_QUERIES", queries.to_string());
+            }
         } else {
             // The kernel's layers have `test = false`: they run only by name.
             command.arg("--workspace");
@@ -73,7 +104,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut skipped_in_kernel = 0;
     for layer in layers {
         println!("\n== {} ==", layer.name());
-        let sum = run_layer(layer)?;
+        let sum = run_layer(layer, args)?;
         if layer.is_in_kernel() {
             skipped_in_kernel += sum.skipped;
         }
@@ -109,17 +140,26 @@ fn build_daemon() -> Result<()> {
 
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
-    const EACH: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    let all = wanted.is_empty() || wanted.contains(&Layer::All);
+    const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
+    const EACH: [Layer; 6] = [
+        Layer::Host,
+        Layer::Packet,
+        Layer::Differential,
+        Layer::Hostile,
+        Layer::Netns,
+        Layer::Torn,
+    ];
+    let wanted = if wanted.is_empty() { &DEFAULT } else { wanted };
+    let all = wanted.contains(&Layer::All);
     EACH.into_iter()
         .filter(|layer| all || wanted.contains(layer))
         .collect()
 }
 
 /// Runs one layer, passing on what it prints.
-fn run_layer(layer: Layer) -> Result<Sum> {
+fn run_layer(layer: Layer, args: &Args) -> Result<Sum> {
     let mut child = layer
-        .command()
+        .command(args)
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start cargo")?;
@@ -200,7 +240,7 @@ mod tests {
     #[test]
     fn layers_come_in_order_and_once() {
         assert_eq!(selected(&[]), [Layer::Host, Layer::Packet, Layer::Netns]);
-        assert_eq!(selected(&[Layer::All]).len(), 3);
+        assert_eq!(selected(&[Layer::All]).len(), 6);
         assert_eq!(
             selected(&[Layer::Netns, Layer::Host, Layer::Host]),
             [Layer::Host, Layer::Netns]

@@ -96,7 +96,18 @@ impl Kernel {
     /// # Errors
     /// What is missing, and the remedy.
     pub fn load(options: &Options, capacity: Capacity) -> Result<Self, KernelError> {
-        let object = OBJECT.ok_or(KernelError::NoObject)?;
+        Self::load_object(OBJECT.ok_or(KernelError::NoObject)?, options, capacity)
+    }
+
+    /// The same with another object that has these programs and maps, for tests.
+    ///
+    /// # Errors
+    /// What is missing, and the remedy.
+    pub fn load_object(
+        object: &[u8],
+        options: &Options,
+        capacity: Capacity,
+    ) -> Result<Self, KernelError> {
         let log_level = if options.trace { LOG_LEVEL_DEBUG } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .override_global("AYA_LOG_LEVEL", &log_level, false)

@@ -8,7 +8,7 @@ use aya::{
     {TestRun as _, TestRunOptions},
 };
 use hopzero::{
-    kernel::{Kernel, Options},
+    kernel::{Kernel, OBJECT, Options},
     publisher::{Publisher, table::Capacity},
     zone::Zone,
 };
@@ -60,15 +60,25 @@ impl Loaded {
     /// # Errors
     /// What the kernel refuses.
     pub fn with_capacity(zone: &Zone, capacity: Capacity) -> anyhow::Result<Self> {
+        let object = OBJECT.context("the programs have not been built")?;
+        let mut loaded = Self::empty(object, capacity)?;
+        world::publish(&mut loaded.kernel.publisher, zone);
+        Ok(loaded)
+    }
+
+    /// Loads an object's programs, with nothing to answer from yet.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn empty(object: &[u8], capacity: Capacity) -> anyhow::Result<Self> {
         let options = Options {
             answer_for: vec![SERVER_V4.into(), SERVER_V6.into()],
             ..Options::default()
         };
         Kernel::check(&options)?;
-        let mut kernel = Kernel::load(&options, capacity)?;
+        let mut kernel = Kernel::load_object(object, &options, capacity)?;
         kernel.load_programs()?;
         kernel.trust_mac(DEVICE_MAC)?;
-        world::publish(&mut kernel.publisher, zone);
         kernel.renew_lease(LEASE)?;
         kernel.answer(true);
         Ok(Loaded { kernel })

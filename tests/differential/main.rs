@@ -1,0 +1,123 @@
+//! Kernel = socket: generated queries on generated zones. Wherever the kernel answers, its packet must be
+//! the socket's answer byte for byte; where it passes, the packet must be as it came. The program on
+//! the host must do what both loaded programs do.
+
+mod generate;
+
+use std::{collections::BTreeMap, env, net::IpAddr, process::ExitCode, sync::RwLock};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use hickory_proto::rr::Name;
+use hopzero::zone::Node;
+use hopzero_common::reason::Reason;
+use hopzero_tests::{
+    harness,
+    packets::{
+        Case, Expect,
+        build::{CLIENT_PORT, CLIENT_V4, CLIENT_V6, SERVER_V4, SERVER_V6, answer, v4, v6},
+        host::Host,
+        kernel::{Loaded, Program},
+        world::socket_answer,
+    },
+};
+use libtest_mimic::{Failed, Trial};
+
+use generate::Random;
+
+/// Queries, if `HOPZERO_DIFFERENTIAL_QUERIES` does not say.
+const QUERIES: u64 = 200_000;
+/// Queries of one zone.
+const QUERIES_A_ZONE: u64 = 5_000;
+/// At least so many of a hundred are answered by the kernel: else the test would say little.
+const ANSWERED_PERCENT_MIN: u64 = 15;
+const NAME: &str = "the kernel's bytes are the socket's";
+
+fn main() -> ExitCode {
+    let trial = || {
+        Trial::test(NAME, || {
+            run().map_err(|error| Failed::from(format!("{error:#}")))
+        })
+    };
+    harness::run(|| Ok(vec![trial()]), &[NAME.to_owned()])
+}
+
+fn run() -> Result<()> {
+    let queries = match env::var("HOPZERO_DIFFERENTIAL_QUERIES") {
+        Ok(queries) => queries.parse().context("HOPZERO_DIFFERENTIAL_QUERIES")?,
+        Err(_) => QUERIES,
+    };
+    let mut reasons = BTreeMap::new();
+    let mut asked = 0;
+    while asked < queries {
+        let count = QUERIES_A_ZONE.min(queries - asked);
+        let seed = asked;
+        one_zone(seed, count, &mut reasons).with_context(|| format!("seed {seed}"))?;
+        asked += count;
+    }
+    let all: Vec<String> = (reasons.iter())
+        .map(|(reason, count): (&Reason, &u64)| format!("{} {count}", reason.label()))
+        .collect();
+    println!("{asked} queries: {}", all.join(", "));
+    let answered = reasons.get(&Reason::Answered).copied().unwrap_or(0);
+    ensure!(
+        answered * 100 >= asked * ANSWERED_PERCENT_MIN,
+        "only {answered} of {asked} were answered"
+    );
+    Ok(())
+}
+
+fn one_zone(seed: u64, count: u64, reasons: &mut BTreeMap<Reason, u64>) -> Result<()> {
+    let mut random = Random(seed);
+    let zone = generate::zone(&mut random);
+    // Empty names are many, above all in the reverse zones: a few of them will do. Sorted, so that a
+    // seed makes the same queries again.
+    let mut all: Vec<Name> = zone.names().collect();
+    all.sort();
+    let names: Vec<String> = (all.iter())
+        .filter(|name| match zone.node(name) {
+            Node::Records(rrsets) => !rrsets.is_empty() || random.one_in(10),
+            Node::Absent | Node::SocketOnly => true,
+        })
+        .map(Name::to_ascii)
+        .collect();
+    let host = Host::new(&zone);
+    let mut loaded = Loaded::new(&zone)?;
+    let zone = RwLock::new(zone);
+    let mut out = vec![0; 4096];
+    for index in 0..count {
+        let message = generate::query(&names, &mut random);
+        let (packet, client, server): (_, IpAddr, IpAddr) = if random.one_in(2) {
+            (v4(&message), CLIENT_V4.into(), SERVER_V4.into())
+        } else {
+            (v6(&message), CLIENT_V6.into(), SERVER_V6.into())
+        };
+        let outcome = host.run(&packet);
+        *reasons.entry(outcome.reason).or_default() += 1;
+        let expect = if outcome.answered {
+            let reply = socket_answer(&zone, &message);
+            Expect::Answer(answer(client, server, CLIENT_PORT, &reply))
+        } else {
+            Expect::Pass(outcome.reason)
+        };
+        let case = Case {
+            name: format!("query {index}"),
+            packet,
+            expect,
+        };
+        case.judge(&outcome).map_err(anyhow::Error::msg)?;
+        for program in [Program::Xdp, Program::Tc] {
+            let (action, len) = loaded.run_raw(program, &case.packet, &mut out)?;
+            let answered = match (program, action) {
+                (Program::Xdp, 3) | (Program::Tc, 7) => true,
+                (Program::Xdp, 2) | (Program::Tc, u32::MAX) => false,
+                _ => bail!("query {index}: {program:?} returned {action}"),
+            };
+            ensure!(
+                answered == outcome.answered && out[..len] == outcome.packet,
+                "query {index}: {program:?} and the host differ ({answered}, {:?})",
+                outcome.reason
+            );
+        }
+    }
+    Ok(())
+}
