@@ -98,6 +98,9 @@ fn find_entry<T: Table>(table: &T, control: &Control, hash: u64) -> Result<Entry
 }
 
 /// Copies the record's cells, and checks the copy.
+///
+/// # Errors
+/// [`Reason::Inconsistent`] if the cells are not those of one record.
 #[inline(always)]
 pub fn copy<T: Table>(table: &T, entry: Entry, scratch: &mut Scratch) -> Result<(), Reason> {
     let (first, cells) = (entry.cell(), entry.cells());
