@@ -117,7 +117,7 @@ impl Table {
         )
     }
 
-    /// Names with a record.
+    /// Names with an entry.
     pub fn names(&self) -> u32 {
         self.names
     }
@@ -147,19 +147,25 @@ impl Table {
         {
             return Put::Unchanged;
         }
-        let written = self.write(hash, record, old.as_ref());
-        if written.is_none() {
-            // Never missing, lest the programs deny it: the name's entry stays, or comes, without a record.
-            let place = old.as_ref().map(|old| old.word);
-            if let Some(word) = place.or_else(|| self.free_place(hash)) {
-                self.point(word, Entry::new(hash, self.tombstone, 1));
-            }
+        // In the place of the old entry, which never moves, or in a free one.
+        let place = old.as_ref().map(|old| old.word);
+        let Some(word) = place.or_else(|| self.free_place(hash)) else {
+            return Put::Full;
+        };
+        let home = home_of(hash, self.capacity.cells);
+        let stored = self.store(record, home);
+        // Without room the name is not missing all the same, lest the programs deny it.
+        self.point(
+            word,
+            stored.map_or(Entry::new(hash, self.tombstone, 1), |cell| {
+                Entry::new(hash, cell, record.cells)
+            }),
+        );
+        match old {
+            Some(old) => self.give(old.entry),
+            None => self.names += 1,
         }
-        if let Some(old) = old {
-            self.names -= u32::from(written.is_none());
-            self.heap.give(old.entry.cell(), old.entry.cells());
-        }
-        if written.is_some() {
+        if stored.is_some() {
             Put::Written
         } else {
             Put::Full
@@ -174,8 +180,12 @@ impl Table {
 
     /// Gives the cells of [`Self::put_detached`] back.
     pub fn give_detached(&mut self, entry: u64) {
-        let entry = Entry(entry);
-        if entry.cells() != 0 {
+        self.give(Entry(entry));
+    }
+
+    /// Gives the cells of an entry back, if it has any of its own.
+    fn give(&mut self, entry: Entry) {
+        if entry.cells() != 0 && entry.cell() != self.tombstone {
             self.heap.give(entry.cell(), entry.cells());
         }
     }
@@ -196,32 +206,14 @@ impl Table {
         self.index.publish(word, entry.0 | overflow);
     }
 
-    /// Writes a record and makes it visible, in the place of `old` or in a free one.
-    fn write(&mut self, hash: u64, record: &EncodedRecord, old: Option<&Place>) -> Option<()> {
-        let word = match old {
-            Some(old) => old.word,
-            None => self.free_place(hash)?,
-        };
-        let cell = self.store(record, home_of(hash, self.capacity.cells))?;
-        self.point(word, Entry::new(hash, cell, record.cells));
-        if old.is_none() {
-            self.names += 1;
-        }
-        Some(())
-    }
-
     /// Removes the record of a name, if there is one.
     pub fn remove(&mut self, name: &[u64]) {
         let hash = name::hash_of(name, self.seed);
         if let Some(old) = self.find(hash, name) {
-            self.clear(&old);
-            self.heap.give(old.entry.cell(), old.entry.cells());
+            self.point(old.word, Entry(0));
+            self.give(old.entry);
+            self.names -= 1;
         }
-    }
-
-    fn clear(&mut self, place: &Place) {
-        self.point(place.word, Entry(0));
-        self.names -= 1;
     }
 
     /// The words of the buckets that a hash may stand in, in the order in which they are probed.
@@ -247,6 +239,10 @@ impl Table {
     }
 
     fn is_named(&self, entry: Entry, name: &[u64]) -> bool {
+        // A tombstone has no name of its own: the tag must do.
+        if entry.cell() == self.tombstone {
+            return true;
+        }
         let first = entry.cell() as usize * CELL_WORDS + 2;
         name.len() <= entry.cells() as usize * CELL_WORDS - 2
             && (name.iter().enumerate())
