@@ -77,9 +77,11 @@ pub enum By {
     Socket,
     /// A resolver that asks several questions: the kernel must have answered some of them.
     Some,
+    /// The eBPF program where the hook can grow a packet by so much, else the socket.
+    Either,
 }
 
-use By::{Kernel, Socket, Some as InPart};
+use By::{Either, Kernel, Socket, Some as InPart};
 use Expected::{NoData, NxDomain, Records, Refused};
 use Over::{Ipv4, Ipv4Plain, Ipv6, Ipv6Plain, Libc};
 
@@ -129,7 +131,7 @@ const ROWS: &[Row] = &[
     ("_postgres._tcp.db.data.svc.cluster.local", "SRV", Ipv6, Records(&[
         "0 16 5432 db-0.db.data.svc.cluster.local.",
         "0 16 5432 db-1.db.data.svc.cluster.local.",
-        "0 16 5432 db-2.db.data.svc.cluster.local."]), InPart),
+        "0 16 5432 db-2.db.data.svc.cluster.local."]), Either),
     ("dns-version.cluster.local", "TXT", Ipv4, Records(&["\"1.1.0\""]), Kernel),
     // What does not exist: a type of a name, an empty name, a name, a search-path expansion.
     ("search.shop.svc.cluster.local", "AAAA", Ipv4, NoData, Kernel),

@@ -40,6 +40,7 @@ impl Row<'_> {
             By::Kernel => self.counts.kernel > 0 && self.counts.socket == 0,
             By::Socket => self.counts.kernel == 0 && self.counts.socket > 0,
             By::Some => self.counts.kernel > 0,
+            By::Either => self.counts.kernel + self.counts.socket > 0,
         }
     }
 
