@@ -18,7 +18,7 @@ const CHAIN_MAX: usize = 10;
 impl Zone {
     /// The answer to a question of class IN; `None` when the name is in none of our zones.
     ///
-    /// The records at the name, and the SOA of its zone, are spelt as the question spells them.
+    /// The owners of the records at the name, and of the SOA of its zone, are spelt as the question spells them.
     /// ANY is answered with one `RRset` (RFC 8482 section 4.1).
     pub fn lookup(&self, name: &Name, rtype: RecordType) -> Option<Answer> {
         let mut lower = name.to_lowercase();
