@@ -8,6 +8,7 @@
 
 pub mod cli;
 pub mod control;
+pub mod corefile;
 pub mod kernel;
 pub mod logging;
 pub mod publisher;
