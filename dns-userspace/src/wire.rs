@@ -85,3 +85,47 @@ fn write_name(bytes: &mut Vec<u8>, name: &Name) {
     }
     bytes.push(0);
 }
+
+/// Writes three sections behind the header and the question, names compressed; the counts of their records, or
+/// `None` where they do not fit.
+///
+/// # Errors
+/// A record has no wire form.
+pub fn write_compressed(
+    bytes: &mut Vec<u8>,
+    question: &Name,
+    sections: [&[Record]; 3],
+    bytes_max: usize,
+) -> Result<Option<[u16; 3]>, ProtoError> {
+    let question_end = bytes.len();
+    let mut encoder = BinEncoder::with_offset(bytes, 0);
+    encoder.set_offset(HEADER_BYTES);
+    // Writes what stands there already, and remembers where each suffix begins.
+    question.emit(&mut encoder)?;
+    encoder.set_offset(question_end);
+    let mut counts = [0; 3];
+    for (count, records) in counts.iter_mut().zip(sections) {
+        for record in records {
+            // In the case of the question, to be a pointer to it.
+            let owner = if record.name == *question {
+                question
+            } else {
+                &record.name
+            };
+            owner.emit(&mut encoder)?;
+            encoder.emit_u16(record.record_type().into())?;
+            encoder.emit_u16(record.dns_class.into())?;
+            encoder.emit_u32(record.ttl)?;
+            let length = encoder.place::<u16>()?;
+            record.data.emit(&mut encoder)?;
+            let written = u16::try_from(encoder.len_since_place(&length))
+                .map_err(|_| ProtoError::from("record data longer than 65535 bytes"))?;
+            length.replace(&mut encoder, written)?;
+            if encoder.len() > bytes_max {
+                return Ok(None);
+            }
+            *count += 1;
+        }
+    }
+    Ok(Some(counts))
+}

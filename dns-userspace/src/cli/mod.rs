@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod check_config;
 mod query;
 mod serve;
 mod stats;
@@ -37,6 +38,7 @@ enum Command {
     Serve(Box<serve::Args>),
     Query(query::Args),
     Stats(stats::Args),
+    CheckConfig(check_config::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::main(*args),
         Command::Query(args) => query::main(&args),
         Command::Stats(args) => stats::main(&args),
+        Command::CheckConfig(args) => check_config::main(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hopzero: {error:#}");

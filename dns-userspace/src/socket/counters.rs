@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use hickory_proto::op::ResponseCode;
 use serde::{Deserialize, Serialize};
 
-use super::{Reply, Transport};
+use super::{Encoded, Transport};
 
 /// Why a message or connection was dropped without a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,8 @@ pub enum DropReason {
     Response,
     /// From port 0, to which nothing can be sent.
     SourcePortZero,
+    /// A plugin keeps silent.
+    Silenced,
     /// A TCP length prefix over the limit.
     TooLong,
     /// A TCP connection over the limit in total.
@@ -33,10 +35,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Short,
         Self::Response,
         Self::SourcePortZero,
+        Self::Silenced,
         Self::TooLong,
         Self::ConnectionsTotal,
         Self::ConnectionsPerClient,
@@ -51,6 +54,7 @@ impl DropReason {
             Self::Short => "short",
             Self::Response => "response",
             Self::SourcePortZero => "source_port_zero",
+            Self::Silenced => "silenced",
             Self::TooLong => "too_long",
             Self::ConnectionsTotal => "connections_total",
             Self::ConnectionsPerClient => "connections_per_client",
@@ -92,7 +96,7 @@ impl SocketCounters {
         self.queries[index].fetch_add(1, Relaxed);
     }
 
-    pub(super) fn answer(&self, reply: &Reply) {
+    pub(super) fn answer(&self, reply: &Encoded) {
         let counter = RCODES
             .iter()
             .position(|(rcode, _)| *rcode == reply.rcode)

@@ -59,19 +59,23 @@ mod tcp;
 mod udp;
 mod writer;
 
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
+use async_trait::async_trait;
 use hickory_proto::{
     op::ResponseCode,
     rr::{Name, RecordType},
 };
 
 pub use counters::{DropReason, SocketCounters, SocketSnapshot};
-pub use respond::{Reply, Responder, respond};
+pub use respond::{Encoded, Path, answer, respond};
 pub use server::{BindError, Server, ServerConfig};
 pub use tcp::TcpLimits;
 
-use crate::zone::{Answer, Zone};
+use crate::{
+    plugin::{Reply, Request},
+    zone::{Answer, Zone},
+};
 
 /// The largest UDP reply, and the UDP payload size in our OPT: what crosses any path without
 /// fragments (DNS flag day 2020, RFC 9715).
@@ -91,10 +95,40 @@ pub enum Transport {
     Tcp,
 }
 
-/// What the server asks for answers.
+/// What the server asks for replies.
+#[async_trait]
+pub trait Service: Send + Sync + 'static {
+    /// The reply to a well-formed query; `None` is silence.
+    async fn answer(&self, request: &mut Request) -> Option<Reply>;
+}
+
+/// A source of answers that knows at once.
 pub trait Resolver: Send + Sync + 'static {
     /// The answer to a question of class IN; `None` where the name is in none of our zones.
     fn lookup(&self, name: &Name, rtype: RecordType) -> Option<Answer>;
+}
+
+/// A resolver alone, without plugins: what is in none of its zones is refused.
+pub struct Only<R>(pub Arc<R>);
+
+#[async_trait]
+impl<R: Resolver> Service for Only<R> {
+    async fn answer(&self, request: &mut Request) -> Option<Reply> {
+        let Request {
+            name,
+            rtype,
+            class,
+            edns,
+            ..
+        } = request;
+        Some(respond::resolve(
+            &*self.0,
+            name,
+            *rtype,
+            *class,
+            edns.as_ref(),
+        ))
+    }
 }
 
 /// Any function of the right shape is a resolver: tests, and wrappers around another resolver.
@@ -113,7 +147,13 @@ impl Resolver for RwLock<Zone> {
         match self.read() {
             Ok(zone) => zone.lookup(name, rtype),
             // A change was left half done: nothing in it can be trusted, not even whose name it is.
-            Err(_poisoned) => Some(respond::error(ResponseCode::ServFail)),
+            Err(_poisoned) => Some(Answer {
+                rcode: ResponseCode::ServFail,
+                authoritative: false,
+                answers: Vec::new(),
+                authority: Vec::new(),
+                additionals: Vec::new(),
+            }),
         }
     }
 }

@@ -22,6 +22,7 @@ use hickory_proto::{
 };
 
 use super::{DropReason, UDP_ANSWER_BYTES_PLAIN};
+use crate::plugin::request::{Edns, Header};
 
 /// The header's length; the question starts here.
 pub(super) const HEADER_BYTES: usize = 12;
@@ -39,24 +40,6 @@ const ADDITIONALS_MAX: u16 = 2;
 
 const OPCODE_QUERY: u8 = 0;
 const TYPE_OPT: u16 = 41;
-
-/// What a reply copies from the query's header.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Header {
-    pub id: u16,
-    pub opcode: u8,
-    pub recursion_desired: bool,
-    pub checking_disabled: bool,
-}
-
-/// The query's OPT record (RFC 6891), as far as we honour it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Edns {
-    /// What the client takes, at least 512.
-    pub udp_bytes: u16,
-    pub version: u8,
-    pub dnssec_ok: bool,
-}
 
 /// A well-formed query.
 #[derive(Debug)]
@@ -92,6 +75,7 @@ pub(super) fn parse(message: &[u8]) -> Result<Query<'_>, Rejected> {
         opcode: message[2] >> 3 & 0x0f,
         recursion_desired: message[2] & 0x01 != 0,
         checking_disabled: message[3] & 0x10 != 0,
+        authentic_data: message[3] & 0x20 != 0,
     };
     if header.opcode != OPCODE_QUERY {
         return Err(Rejected::Error(header, ResponseCode::NotImp));
@@ -159,7 +143,7 @@ impl RawRecord<'_> {
         if !self.owner_is_root {
             return None;
         }
-        // Options are ignored, all of them, but they must be well-formed.
+        // Nobody reads them but plugins; they must be well-formed.
         let mut options = Reader {
             message: self.rdata,
             position: 0,
@@ -173,6 +157,7 @@ impl RawRecord<'_> {
             udp_bytes: self.class.max(UDP_ANSWER_BYTES_PLAIN),
             version: self.ttl[1],
             dnssec_ok: self.ttl[2] & 0x80 != 0,
+            options: self.rdata.into(),
         })
     }
 }

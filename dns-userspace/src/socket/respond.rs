@@ -1,21 +1,23 @@
 //! From a query's bytes to the reply's bytes: the protocol duties, in their order.
 
+use std::net::SocketAddr;
+
 use hickory_proto::{
     op::ResponseCode,
-    rr::{DNSClass, RecordType},
+    rr::{DNSClass, Name, RecordType},
 };
 
 use super::{
-    DropReason, Resolver, TCP_ANSWER_BYTES_MAX, Transport, UDP_ANSWER_BYTES_MAX,
+    DropReason, Resolver, Service, TCP_ANSWER_BYTES_MAX, Transport, UDP_ANSWER_BYTES_MAX,
     UDP_ANSWER_BYTES_PLAIN,
     query::{self, Query, Rejected},
-    writer,
+    writer::{self, Asked},
 };
-use crate::zone::Answer;
+use crate::plugin::{Reply, Request, request::Edns};
 
 /// A reply that is ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct Encoded {
     /// The message, without TCP's length prefix.
     pub bytes: Vec<u8>,
     /// Its RCODE, the extended bits included.
@@ -24,87 +26,121 @@ pub struct Reply {
     pub truncated: bool,
 }
 
-/// Answers queries; holds what replies depend on besides query and zone.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Responder {
-    recursion_available: bool,
+/// Where a message came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// Who sent it.
+    pub client: SocketAddr,
+    /// The address that it was sent to.
+    pub local: SocketAddr,
+    /// How.
+    pub transport: Transport,
 }
 
-impl Responder {
-    /// `recursion_available` is RA: true in a deployment that forwards.
-    pub fn new(recursion_available: bool) -> Self {
-        Self {
-            recursion_available,
-        }
-    }
-
-    /// The reply to one message, or why nothing may be sent.
-    ///
-    /// # Errors
-    ///
-    /// The message is a response, or too short to have a header.
-    pub fn respond(
-        self,
-        message: &[u8],
-        transport: Transport,
-        resolver: &dyn Resolver,
-    ) -> Result<Reply, DropReason> {
-        let query = match query::parse(message) {
-            Ok(query) => query,
-            Err(Rejected::Silence(reason)) => return Err(reason),
-            Err(Rejected::Error(header, rcode)) => {
-                return Ok(writer::bare(header, rcode, self.recursion_available));
-            }
-        };
-        let answer = answer(&query, resolver);
-        Ok(writer::reply(
-            &query,
-            &answer,
-            answer_bytes_max(&query, transport),
-            self.recursion_available,
-        ))
-    }
+/// The reply to one message, or why nothing may be sent.
+///
+/// # Errors
+///
+/// The message is a response, or too short to have a header; or the service keeps silent.
+pub async fn answer(
+    message: &[u8],
+    path: Path,
+    service: &dyn Service,
+) -> Result<Encoded, DropReason> {
+    let query = match query::parse(message) {
+        Ok(query) => query,
+        Err(rejected) => return refuse(&rejected),
+    };
+    let mut request = request(query, message.len(), path);
+    let reply = (service.answer(&mut request).await).ok_or(DropReason::Silenced)?;
+    let asked = Asked {
+        header: request.header,
+        question: &request.question,
+        name: &request.asked,
+        edns: request.edns.as_ref(),
+    };
+    let bytes_max = answer_bytes_max(request.edns.as_ref(), path.transport);
+    Ok(writer::reply(asked, &reply, bytes_max))
 }
 
-/// [`Responder::respond`] of a server that does not recurse: the reply's bytes, or `None` where
-/// nothing may be sent.
+/// The same from a resolver, which knows at once: the reply's bytes, or `None` where nothing may be sent.
 pub fn respond(message: &[u8], transport: Transport, resolver: &dyn Resolver) -> Option<Vec<u8>> {
-    Responder::default()
-        .respond(message, transport, resolver)
-        .ok()
-        .map(|reply| reply.bytes)
+    let query = match query::parse(message) {
+        Ok(query) => query,
+        Err(rejected) => return refuse(&rejected).ok().map(|reply| reply.bytes),
+    };
+    let reply = resolve(
+        resolver,
+        &query.name,
+        query.rtype,
+        query.class,
+        query.edns.as_ref(),
+    );
+    let asked = Asked {
+        header: query.header,
+        question: query.question,
+        name: &query.name,
+        edns: query.edns.as_ref(),
+    };
+    let bytes_max = answer_bytes_max(query.edns.as_ref(), transport);
+    Some(writer::reply(asked, &reply, bytes_max).bytes)
 }
 
-fn answer(query: &Query<'_>, resolver: &dyn Resolver) -> Answer {
-    if query.edns.is_some_and(|edns| edns.version > 0) {
-        return error(ResponseCode::BADVERS);
+/// What a server that has nothing but a resolver replies.
+pub(super) fn resolve(
+    resolver: &dyn Resolver,
+    name: &Name,
+    rtype: RecordType,
+    class: u16,
+    edns: Option<&Edns>,
+) -> Reply {
+    if edns.is_some_and(|edns| edns.version > 0) {
+        return Reply::bare(ResponseCode::BADVERS);
     }
-    if query.class != u16::from(DNSClass::IN)
-        || matches!(query.rtype, RecordType::AXFR | RecordType::IXFR)
-    {
-        return error(ResponseCode::Refused);
+    if class != u16::from(DNSClass::IN) || matches!(rtype, RecordType::AXFR | RecordType::IXFR) {
+        return Reply::bare(ResponseCode::Refused);
     }
-    resolver
-        .lookup(&query.name, query.rtype)
-        .unwrap_or_else(|| error(ResponseCode::Refused))
+    (resolver.lookup(name, rtype)).map_or_else(|| Reply::bare(ResponseCode::Refused), Reply::from)
 }
 
-/// An answer that is nothing but its RCODE.
-pub(super) fn error(rcode: ResponseCode) -> Answer {
-    Answer {
-        rcode,
-        authoritative: false,
-        answers: Vec::new(),
-        authority: Vec::new(),
-        additionals: Vec::new(),
+fn refuse(rejected: &Rejected) -> Result<Encoded, DropReason> {
+    match *rejected {
+        Rejected::Silence(reason) => Err(reason),
+        Rejected::Error(header, rcode) => Ok(writer::bare(header, rcode)),
     }
 }
 
-fn answer_bytes_max(query: &Query<'_>, transport: Transport) -> usize {
+fn request(query: Query<'_>, bytes: usize, path: Path) -> Request {
+    let Query {
+        header,
+        question,
+        name,
+        rtype,
+        class,
+        edns,
+    } = query;
+    Request {
+        client: path.client,
+        local: path.local,
+        transport: path.transport,
+        header,
+        asked: name.clone(),
+        name,
+        rtype,
+        class,
+        edns,
+        question: question.into(),
+        bytes,
+        zone: Name::root(),
+        server: "".into(),
+        view: "".into(),
+    }
+}
+
+fn answer_bytes_max(edns: Option<&Edns>, transport: Transport) -> usize {
     let bytes = match transport {
         Transport::Tcp => TCP_ANSWER_BYTES_MAX,
-        Transport::Udp => query
-            .edns
+        Transport::Udp => edns
             .map_or(UDP_ANSWER_BYTES_PLAIN, |edns| edns.udp_bytes)
             .min(UDP_ANSWER_BYTES_MAX),
     };

@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Resolver, Responder, SocketCounters, TcpLimits, tcp, udp};
+use super::{Service, SocketCounters, TcpLimits, tcp, udp};
 
 /// With port 0 the system chooses a port for UDP, which may be taken for TCP: so many tries.
 const ANY_PORT_TRIES_MAX: u32 = 8;
@@ -20,8 +20,6 @@ pub struct ServerConfig {
     pub listen: Vec<SocketAddr>,
     /// Limits of each TCP listener.
     pub tcp_limits: TcpLimits,
-    /// RA in replies.
-    pub recursion_available: bool,
 }
 
 /// An address that cannot be served, why, and what to do.
@@ -106,23 +104,22 @@ impl Server {
     /// Serves until `stop`; then no socket is left open.
     pub async fn run(
         self,
-        resolver: Arc<dyn Resolver>,
+        service: Arc<dyn Service>,
         counters: Arc<SocketCounters>,
         stop: CancellationToken,
     ) {
-        let responder = Responder::new(self.config.recursion_available);
         let mut tasks = JoinSet::new();
-        for (udp, tcp) in self.sockets {
+        for ((udp, tcp), local) in self.sockets.into_iter().zip(self.addresses) {
             tasks.spawn(udp::serve(
                 udp,
-                responder,
-                Arc::clone(&resolver),
+                local,
+                Arc::clone(&service),
                 Arc::clone(&counters),
                 stop.clone(),
             ));
             let context = tcp::Context {
-                responder,
-                resolver: Arc::clone(&resolver),
+                local,
+                service: Arc::clone(&service),
                 counters: Arc::clone(&counters),
                 limits: self.config.tcp_limits,
                 stop: stop.clone(),

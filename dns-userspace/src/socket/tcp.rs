@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{DropReason, Resolver, Responder, SocketCounters, Transport};
+use super::{DropReason, Path, Service, SocketCounters, Transport, answer};
 
 /// RFC 7766 section 6.2.3: "on the order of a few seconds".
 const IDLE_SECONDS: u64 = 10;
@@ -62,8 +62,8 @@ impl Default for TcpLimits {
 /// What every connection of a listener needs.
 #[derive(Clone)]
 pub(super) struct Context {
-    pub responder: Responder,
-    pub resolver: Arc<dyn Resolver>,
+    pub local: SocketAddr,
+    pub service: Arc<dyn Service>,
     pub counters: Arc<SocketCounters>,
     pub limits: TcpLimits,
     pub stop: CancellationToken,
@@ -137,10 +137,12 @@ async fn serve_connection(
             Ok(Ok(true)) => {}
         }
         context.counters.query(Transport::Tcp);
-        let reply = match context
-            .responder
-            .respond(&message, Transport::Tcp, &*context.resolver)
-        {
+        let path = Path {
+            client,
+            local: context.local,
+            transport: Transport::Tcp,
+        };
+        let reply = match answer(&message, path, &*context.service).await {
             Ok(reply) => reply,
             Err(reason) => {
                 context.counters.dropped(reason);

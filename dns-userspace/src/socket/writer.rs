@@ -1,14 +1,15 @@
 //! Writing a reply, in the one form that the parent module's diagram fixes.
 
-use hickory_proto::{ProtoError, op::ResponseCode};
+use hickory_proto::{ProtoError, op::ResponseCode, rr::Name};
 
-use super::{
-    Reply, UDP_ANSWER_BYTES_MAX,
-    query::{Edns, HEADER_BYTES, Header, Query},
-};
+use super::{Encoded, UDP_ANSWER_BYTES_MAX, query::HEADER_BYTES};
 use crate::{
-    wire::{Pointers, write_record},
-    zone::Answer,
+    plugin::{
+        Reply,
+        reply::Flags,
+        request::{Edns, Header},
+    },
+    wire::{self, Pointers, write_record},
 };
 
 /// Root owner, type, class, TTL, length of no options.
@@ -16,75 +17,68 @@ const OPT_BYTES: usize = 11;
 const TYPE_OPT: u16 = 41;
 
 /// A reply that is only a header: the query's rest could not be read, or was not looked at.
-pub(super) fn bare(header: Header, rcode: ResponseCode, recursion_available: bool) -> Reply {
+pub(super) fn bare(header: Header, rcode: ResponseCode) -> Encoded {
     let mut bytes = vec![0; HEADER_BYTES];
-    let flags = Flags {
-        authoritative: false,
-        truncated: false,
-        recursion_available,
-    };
-    write_header(&mut bytes, header, flags, rcode, [0; 4]);
-    Reply {
+    write_header(&mut bytes, header, Flags::default(), rcode, [0; 4]);
+    Encoded {
         bytes,
         rcode,
         truncated: false,
     }
 }
 
-/// The reply to a well-formed query: all of `answer`, or none of it and TC=1.
-pub(super) fn reply(
-    query: &Query<'_>,
-    answer: &Answer,
-    bytes_max: usize,
-    recursion_available: bool,
-) -> Reply {
-    let mut bytes = vec![0; HEADER_BYTES];
-    bytes.extend_from_slice(query.question);
-    let opt_bytes = if query.edns.is_some() { OPT_BYTES } else { 0 };
+/// What a reply echoes.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub header: Header,
+    /// Name, type and class as they stand in the query.
+    pub question: &'a [u8],
+    /// The name in it.
+    pub name: &'a Name,
+    pub edns: Option<&'a Edns>,
+}
 
-    let mut rcode = answer.rcode;
-    let mut authoritative = answer.authoritative;
-    let mut truncated = false;
-    let mut counts = match write_sections(&mut bytes, query, answer, bytes_max - opt_bytes) {
+/// The reply to a well-formed query: all of `reply`, or none of its records and TC=1.
+pub(super) fn reply(asked: Asked<'_>, reply: &Reply, bytes_max: usize) -> Encoded {
+    let mut bytes = vec![0; HEADER_BYTES];
+    bytes.extend_from_slice(asked.question);
+    let options: usize = reply.options.iter().map(|(_, data)| 4 + data.len()).sum();
+    let opt_bytes = match asked.edns {
+        Some(_) => OPT_BYTES + options,
+        None => 0,
+    };
+
+    let mut rcode = reply.rcode;
+    let mut flags = reply.flags;
+    let room = bytes_max.saturating_sub(opt_bytes);
+    let mut counts = match write_sections(&mut bytes, asked.name, reply, room) {
         Ok(Some(counts)) => counts,
         Ok(None) => {
-            truncated = true;
+            flags.truncated = true;
             [0; 3]
         }
         Err(error) => {
-            tracing::error!(name = %query.name, rtype = %query.rtype, %error, "record cannot be encoded");
+            tracing::error!(name = %asked.name, %error, "record cannot be encoded");
             rcode = ResponseCode::ServFail;
-            authoritative = false;
+            flags.authoritative = false;
             [0; 3]
         }
     };
     if counts == [0; 3] {
-        bytes.truncate(HEADER_BYTES + query.question.len());
+        bytes.truncate(HEADER_BYTES + asked.question.len());
     }
-    if let Some(edns) = query.edns {
-        write_opt(&mut bytes, edns, rcode);
+    if let Some(edns) = asked.edns {
+        write_opt(&mut bytes, edns, rcode, &reply.options);
         counts[2] += 1;
     }
-    let flags = Flags {
-        authoritative,
-        truncated,
-        recursion_available,
-    };
     let [answers, authority, additionals] = counts;
     let counts = [1, answers, authority, additionals];
-    write_header(&mut bytes, query.header, flags, rcode, counts);
-    Reply {
+    write_header(&mut bytes, asked.header, flags, rcode, counts);
+    Encoded {
         bytes,
         rcode,
-        truncated,
+        truncated: flags.truncated,
     }
-}
-
-#[derive(Clone, Copy)]
-struct Flags {
-    authoritative: bool,
-    truncated: bool,
-    recursion_available: bool,
 }
 
 fn write_header(
@@ -101,6 +95,7 @@ fn write_header(
         | u8::from(flags.truncated) << 1
         | u8::from(header.recursion_desired);
     bytes[3] = u8::from(flags.recursion_available) << 7
+        | u8::from(flags.authentic_data) << 5
         | u8::from(header.checking_disabled) << 4
         | rcode.low();
     for (field, count) in bytes[4..HEADER_BYTES].chunks_exact_mut(2).zip(counts) {
@@ -108,32 +103,48 @@ fn write_header(
     }
 }
 
-fn write_opt(bytes: &mut Vec<u8>, edns: Edns, rcode: ResponseCode) {
+fn write_opt(bytes: &mut Vec<u8>, edns: &Edns, rcode: ResponseCode, options: &[(u16, Vec<u8>)]) {
     bytes.push(0);
     bytes.extend_from_slice(&TYPE_OPT.to_be_bytes());
     bytes.extend_from_slice(&UDP_ANSWER_BYTES_MAX.to_be_bytes());
     // Extended RCODE, version, DO and 15 more flags, length of the options.
     let dnssec_ok = u8::from(edns.dnssec_ok) << 7;
-    bytes.extend_from_slice(&[rcode.high(), 0, dnssec_ok, 0, 0, 0]);
+    bytes.extend_from_slice(&[rcode.high(), 0, dnssec_ok, 0]);
+    // Options are a plugin's, a few bytes each.
+    let length = |data: usize| u16::try_from(data).unwrap_or(u16::MAX).to_be_bytes();
+    let all: usize = options.iter().map(|(_, data)| 4 + data.len()).sum();
+    bytes.extend_from_slice(&length(all));
+    for (code, data) in options {
+        bytes.extend_from_slice(&code.to_be_bytes());
+        bytes.extend_from_slice(&length(data.len()));
+        bytes.extend_from_slice(data);
+    }
 }
 
-/// Which pointers may replace an owner name.
 /// The counts of the three sections, or `None` where they do not fit.
 fn write_sections(
     bytes: &mut Vec<u8>,
-    query: &Query<'_>,
-    answer: &Answer,
+    name: &Name,
+    reply: &Reply,
     bytes_max: usize,
 ) -> Result<Option<[u16; 3]>, ProtoError> {
+    if reply.compressed {
+        return wire::write_compressed(
+            bytes,
+            name,
+            [&reply.answers, &reply.authority, &reply.additionals],
+            bytes_max,
+        );
+    }
     let sections = [
-        (&answer.answers, Pointers::Whole),
-        (&answer.authority, Pointers::Suffix),
-        (&answer.additionals, Pointers::Whole),
+        (&reply.answers, Pointers::Whole),
+        (&reply.authority, Pointers::Suffix),
+        (&reply.additionals, Pointers::Whole),
     ];
     let mut counts = [0; 3];
     for (count, (records, pointers)) in counts.iter_mut().zip(sections) {
         for record in records {
-            write_record(bytes, &query.name, record, pointers)?;
+            write_record(bytes, name, record, pointers)?;
             if bytes.len() > bytes_max {
                 return Ok(None);
             }

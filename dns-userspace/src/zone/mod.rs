@@ -72,7 +72,7 @@ pub struct Answer {
 }
 
 /// How zones are named and timed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ZoneConfig {
     /// The cluster's domain, `cluster.local.`
     pub origin: Name,

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use hopzero::socket::{BindError, Server, ServerConfig, SocketCounters, TcpLimits};
+use hopzero::socket::{BindError, Only, Server, ServerConfig, SocketCounters, TcpLimits};
 use tokio::{net::UdpSocket, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,6 @@ pub async fn start(listen: &str, tcp_limits: TcpLimits) -> Running {
     let server = Server::bind(ServerConfig {
         listen: vec![listen.parse().unwrap()],
         tcp_limits,
-        recursion_available: false,
     })
     .await
     .unwrap();
@@ -34,7 +33,11 @@ pub async fn start(listen: &str, tcp_limits: TcpLimits) -> Running {
     let stop = CancellationToken::new();
     Running {
         address: server.addresses()[0],
-        task: tokio::spawn(server.run(Arc::new(lookup), Arc::clone(&counters), stop.clone())),
+        task: tokio::spawn(server.run(
+            Arc::new(Only(Arc::new(lookup))),
+            Arc::clone(&counters),
+            stop.clone(),
+        )),
         counters,
         stop,
     }

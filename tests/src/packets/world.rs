@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use hickory_proto::rr::Name;
 use hopzero::{
     publisher::Publisher,
-    socket::{Responder, Transport},
+    socket::{Transport, respond},
     source::{Change, manifests},
     zone::{Zone, ZoneConfig},
 };
@@ -37,10 +37,7 @@ pub fn publish(publisher: &mut Publisher, zone: &Zone) {
 
 /// What the socket answers to the same message.
 pub fn socket_answer(zone: &std::sync::RwLock<Zone>, message: &[u8]) -> Vec<u8> {
-    Responder::new(false)
-        .respond(message, Transport::Udp, zone)
-        .expect("a query")
-        .bytes
+    respond(message, Transport::Udp, zone).expect("a query")
 }
 
 /// The change that brings an object.

@@ -2,6 +2,7 @@
 
 mod kernel;
 mod run;
+pub(super) mod sites;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -33,6 +34,9 @@ Examples:
     hopzero serve --manifests ./manifests --zone example.internal \\
         --listen 127.0.0.1:1053 --listen '[::1]:1053' --log-format json
 
+  As a Corefile says:
+    hopzero serve --conf Corefile --manifests ./manifests
+
   In the kernel (as root), for queries that come in at veth1 for 10.96.0.10; what the kernel
   does not answer goes on as before:
     hopzero serve --manifests ./manifests --attach veth1 --answer-for 10.96.0.10
@@ -43,6 +47,10 @@ Exit status: 0 after SIGTERM or SIGINT, 1 on errors, 2 on a wrong command line."
 #[derive(Debug, Parser)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
+    /// Corefile: zones, addresses and plugins, as `CoreDNS` reads it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "zone", "reverse_zone", "ttl"])]
+    conf: Option<PathBuf>,
+
     /// Directory of Kubernetes manifests (*.yaml, *.yml, *.json, at any depth); it is watched.
     #[arg(long, value_name = "DIR")]
     manifests: PathBuf,
@@ -130,6 +138,7 @@ impl From<KernelArgs> for KernelOptions {
 /// Everything that the daemon needs, checked.
 #[derive(Debug)]
 struct Options {
+    conf: Option<PathBuf>,
     manifests: PathBuf,
     service_cidrs: Vec<IpNet>,
     listen: Vec<SocketAddr>,
@@ -144,6 +153,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     let kernel = KernelOptions::from(args.kernel);
     kernel::check(&kernel).unwrap_or_else(|error| usage(ErrorKind::MissingRequiredArgument, error));
     let options = Options {
+        conf: args.conf,
         manifests: args.manifests,
         service_cidrs: args.service_cidr,
         listen: args.listen,

@@ -24,11 +24,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, kernel};
+use super::{Options, kernel, sites::Sites};
 use crate::{
     control::{self, Control, Report},
     kernel::{Follower, RENEWED_EVERY},
-    socket::{Server, ServerConfig, SocketCounters},
+    socket::SocketCounters,
     source::{Batch, Source, manifests::Manifests},
     zone::Zone,
 };
@@ -43,25 +43,26 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let started = Instant::now();
     // First, so that a signal during the start is not lost.
     let signals = Signals::new()?;
-    let server = Server::bind(ServerConfig {
-        listen: options.listen,
-        ..ServerConfig::default()
-    })
-    .await?;
+    let sites = match &options.conf {
+        Some(path) => Sites::of_corefile(path).await?,
+        None => Sites::of_zone(options.listen, options.zone).await?,
+    };
     let control = bind_control(options.control.as_deref())?;
     let follower = kernel::follower(options.kernel)?;
     let kernel = follower.as_ref().map(Follower::status);
 
-    let origin = options.zone.origin.to_ascii();
-    let zone = Arc::new(RwLock::new(Zone::new(options.zone)));
     let counters = Arc::new(SocketCounters::default());
     // Set when the first complete zone is served, by the programs too: whoever waits for it can ask.
     let synchronised = Arc::new(AtomicBool::new(false));
     let stop = CancellationToken::new();
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
-    let listen = server.addresses().iter().map(ToString::to_string);
-    let listen = listen.collect::<Vec<_>>().join(",");
+    let listen = sites
+        .addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>();
+    let listen = listen.join(",");
     if let Some(control) = control {
         let (synchronised, counters) = (Arc::clone(&synchronised), Arc::clone(&counters));
         let report = move || Report {
@@ -78,27 +79,29 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
             Ok(())
         });
     }
-    let serving = server.run(Arc::clone(&zone) as _, counters, stop.clone());
-    tasks.spawn(async move {
-        serving.await;
-        Ok(())
-    });
+    for (server, service) in sites.sockets {
+        let serving = server.run(service, Arc::clone(&counters), stop.clone());
+        tasks.spawn(async move {
+            serving.await;
+            Ok(())
+        });
+    }
 
     let (sender, changes) = mpsc::channel(BATCHES_MAX);
     let source = Manifests::new(options.manifests, options.service_cidrs);
     let following = source.run(sender, stop.clone());
     let (ended, applying) = oneshot::channel();
+    let zones = sites.zones;
     let runtime = Handle::current();
     // With a name of its own, by which `top -H` and debuggers find it.
     thread::Builder::new()
         .name(APPLY_THREAD.to_owned())
         .spawn(move || {
             let _entered = runtime.enter();
-            let result = apply(changes, &zone, follower, |names| {
+            let result = apply(changes, &zones, follower, |names| {
                 synchronised.store(true, Ordering::Release);
                 tracing::info!(
                     listen,
-                    zone = origin,
                     names,
                     seconds = started.elapsed().as_secs_f32(),
                     "serving"
@@ -144,7 +147,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
 /// be seen here: it looks like one that has nothing to say.)
 fn apply(
     mut changes: mpsc::Receiver<Batch>,
-    zone: &RwLock<Zone>,
+    zones: &[Arc<RwLock<Zone>>],
     mut follower: Option<Follower>,
     synchronised: impl FnOnce(usize),
 ) -> anyhow::Result<()> {
@@ -164,20 +167,24 @@ fn apply(
                 continue;
             }
         };
-        let touched = zone
-            .write()
-            .map_err(|_| poisoned())?
-            .apply(batch, now_unix());
-        let zone = zone.read().map_err(|_| poisoned())?;
+        let mut is_synchronised = true;
+        for (index, zone) in zones.iter().enumerate() {
+            let touched = (zone.write().map_err(|_| poisoned())?).apply(batch.clone(), now_unix());
+            let zone = zone.read().map_err(|_| poisoned())?;
+            // The kernel has one zone; what only another one knows passes.
+            if let Some(follower) = &mut follower
+                && index == 0
+            {
+                follower.follow(&zone, &touched)?;
+            }
+            names += touched.len();
+            is_synchronised &= zone.is_synchronised();
+            tracing::debug!(touched = touched.len(), "applied");
+        }
         if let Some(follower) = &mut follower {
-            follower.follow(&zone, &touched)?;
             follower.renew();
         }
-        names += touched.len();
-        tracing::debug!(touched = touched.len(), "applied");
-        if zone.is_synchronised()
-            && let Some(synchronised) = synchronised.take()
-        {
+        if is_synchronised && let Some(synchronised) = synchronised.take() {
             synchronised(names);
         }
     }

@@ -1,0 +1,93 @@
+//! What is served where: from the command line's own options, or from a Corefile.
+
+use std::{
+    io::IsTerminal as _,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, RwLock},
+};
+
+use anyhow::anyhow;
+
+use crate::{
+    corefile::{Corefile, Transport},
+    plugin::{Environment, builder::PORT_DEFAULT},
+    server::Servers,
+    socket::{Only, Server, ServerConfig, Service},
+    zone::{Zone, ZoneConfig},
+};
+
+/// Sockets with what answers there, and the zones that answers are made of.
+pub(super) struct Sites {
+    pub sockets: Vec<(Server, Arc<dyn Service>)>,
+    /// To be filled from the cluster; the first is the kernel's.
+    pub zones: Vec<Arc<RwLock<Zone>>>,
+}
+
+impl Sites {
+    /// One zone, without plugins.
+    pub async fn of_zone(listen: Vec<SocketAddr>, config: ZoneConfig) -> anyhow::Result<Self> {
+        let zone = Arc::new(RwLock::new(Zone::new(config)));
+        let config = ServerConfig {
+            listen,
+            ..ServerConfig::default()
+        };
+        Ok(Sites {
+            sockets: vec![(
+                Server::bind(config).await?,
+                Arc::new(Only(Arc::clone(&zone))),
+            )],
+            zones: vec![zone],
+        })
+    }
+
+    /// What a Corefile says.
+    pub async fn of_corefile(path: &Path) -> anyhow::Result<Self> {
+        let environment = Environment::default();
+        let servers = read(path, &environment)?;
+        let mut sockets = Vec::new();
+        for (listen, server) in servers.iter() {
+            if listen.transport != Transport::Dns {
+                return Err(anyhow!(
+                    "{}: hopzero does not serve TLS yet",
+                    listen.label()
+                ));
+            }
+            let config = ServerConfig {
+                listen: vec![listen.address],
+                ..ServerConfig::default()
+            };
+            let service: Arc<dyn Service> = Arc::clone(server) as _;
+            sockets.push((Server::bind(config).await?, service));
+        }
+        Ok(Sites {
+            sockets,
+            zones: environment.clusters(),
+        })
+    }
+
+    /// The addresses that are served.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let sockets = self.sockets.iter();
+        sockets
+            .flat_map(|(server, _)| server.addresses())
+            .copied()
+            .collect()
+    }
+}
+
+/// Reads a Corefile and builds its plugins; the error shows the place.
+pub(in crate::cli) fn read(path: &Path, environment: &Environment) -> anyhow::Result<Servers> {
+    let color = std::io::stderr().is_terminal();
+    let shown = |error: crate::corefile::CorefileError| {
+        anyhow!(
+            "the configuration cannot be used\n{}",
+            error.report(color).trim_end()
+        )
+    };
+    let corefile = Corefile::read(path).map_err(shown)?;
+    for warning in &corefile.warnings {
+        tracing::warn!("{warning}");
+    }
+    Servers::build(&corefile, PORT_DEFAULT, environment).map_err(shown)
+}

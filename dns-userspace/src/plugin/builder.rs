@@ -1,0 +1,153 @@
+//! From a server block to its plugins.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use hickory_proto::rr::Name;
+
+use super::{
+    Plugin,
+    table::{self, DIRECTIVES, Support},
+};
+use crate::{
+    corefile::{Directive, Fault, Key, ServerBlock, key},
+    zone::{Zone, ZoneConfig},
+};
+
+/// The port of keys that name none, unless the command line says otherwise.
+pub const PORT_DEFAULT: u16 = 53;
+
+/// What the daemon has for plugins, beyond a Corefile.
+#[derive(Default)]
+pub struct Environment {
+    clusters: Mutex<Vec<Arc<RwLock<Zone>>>>,
+}
+
+impl Environment {
+    /// The names of the cluster, as a `kubernetes` directive wants them; the same for the same wishes.
+    pub fn cluster(&self, config: ZoneConfig) -> Arc<RwLock<Zone>> {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same =
+            |zone: &&Arc<RwLock<Zone>>| zone.read().is_ok_and(|zone| *zone.config() == config);
+        if let Some(zone) = clusters.iter().find(is_same) {
+            return Arc::clone(zone);
+        }
+        let zone = Arc::new(RwLock::new(Zone::new(config)));
+        clusters.push(Arc::clone(&zone));
+        zone
+    }
+
+    /// All that were asked for: who follows the cluster fills them.
+    pub fn clusters(&self) -> Vec<Arc<RwLock<Zone>>> {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters.clone()
+    }
+}
+
+/// A server block while its directives are read.
+pub struct Builder<'a> {
+    /// The block's zones, where they are served.
+    pub keys: &'a [Key],
+    /// What the daemon has.
+    pub environment: &'a Environment,
+    /// The plugins so far, in their order.
+    pub plugins: Vec<Box<dyn Plugin>>,
+    /// The addresses to listen at; none: all of the host.
+    pub listen: Vec<IpAddr>,
+}
+
+impl Builder<'_> {
+    /// The zones that a plugin is for: its arguments, or else the block's.
+    ///
+    /// # Errors
+    ///
+    /// An argument is no zone.
+    pub fn zones(&self, args: &[crate::corefile::Word]) -> Result<Vec<Name>, Fault> {
+        if args.is_empty() {
+            return Ok(self.keys.iter().map(|key| key.zone.clone()).collect());
+        }
+        let mut zones = Vec::new();
+        for arg in args {
+            let named = key::zones(&arg.text)
+                .map_err(|message| Fault::new(arg.span, message, "a domain or a network"))?;
+            zones.extend(named);
+        }
+        Ok(zones)
+    }
+}
+
+/// A server block, ready to serve.
+pub struct Block {
+    /// Its zones, where they are served.
+    pub keys: Vec<Key>,
+    /// Its plugins, in their order.
+    pub plugins: Arc<[Box<dyn Plugin>]>,
+    /// The addresses to listen at; none: all of the host.
+    pub listen: Vec<IpAddr>,
+}
+
+impl Block {
+    /// Reads the keys and the directives of a server block.
+    ///
+    /// # Errors
+    ///
+    /// The first that is wrong, in the order of the plugins.
+    pub fn build(
+        block: &ServerBlock,
+        port_default: u16,
+        environment: &Environment,
+    ) -> Result<Self, Fault> {
+        let mut keys = Vec::new();
+        for word in &block.keys {
+            keys.append(&mut Key::parse(word, port_default)?);
+        }
+        for directive in &block.directives {
+            check_known(directive)?;
+        }
+        let mut builder = Builder {
+            keys: &keys,
+            environment,
+            plugins: Vec::new(),
+            listen: Vec::new(),
+        };
+        for (name, support) in DIRECTIVES {
+            let ours: Vec<&Directive> = (block.directives.iter())
+                .filter(|directive| directive.name.text == *name)
+                .collect();
+            if let Support::Here(setup) = support
+                && !ours.is_empty()
+            {
+                setup(&mut builder, &ours)?;
+            }
+        }
+        let Builder {
+            plugins, listen, ..
+        } = builder;
+        Ok(Block {
+            keys,
+            plugins: plugins.into(),
+            listen,
+        })
+    }
+}
+
+fn check_known(directive: &Directive) -> Result<(), Fault> {
+    let name = directive.name.text.as_str();
+    let fault =
+        |message: String| Fault::new(directive.name.span, message, "a directive of hopzero");
+    match DIRECTIVES.iter().find(|(known, _)| *known == name) {
+        Some((_, Support::Here(_))) => Ok(()),
+        Some((_, Support::Missing)) => Err(fault(format!(
+            "hopzero does not have CoreDNS's plugin `{name}`"
+        ))),
+        None => {
+            let fault = fault(format!("there is no directive `{name}`"));
+            Err(match table::similar(name) {
+                Some(similar) => fault.help(format!("did you mean `{similar}`?")),
+                None => fault,
+            })
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Every directive, in the order in which queries go through the plugins.
+
+use super::{Builder, errors, kubernetes, whoami};
+use crate::corefile::{Directive, Fault};
+
+/// Reads all directives of one name in a server block.
+pub type Setup = fn(&mut Builder<'_>, &[&Directive]) -> Result<(), Fault>;
+
+/// What a directive is to us.
+#[derive(Clone, Copy)]
+pub enum Support {
+    /// A plugin, or a setting of the server block.
+    Here(Setup),
+    /// `CoreDNS` has it, hopzero does not.
+    Missing,
+}
+
+use Support::{Here, Missing};
+
+/// `CoreDNS` 1.15's order.
+pub const DIRECTIVES: &[(&str, Support)] = &[
+    ("root", Missing),
+    ("metadata", Missing),
+    ("geoip", Missing),
+    ("cancel", Missing),
+    ("proxyproto", Missing),
+    ("quic", Missing),
+    ("grpc_server", Missing),
+    ("https", Missing),
+    ("https3", Missing),
+    ("timeouts", Missing),
+    ("multisocket", Missing),
+    ("reload", Missing),
+    ("nsid", Missing),
+    ("bufsize", Missing),
+    ("bind", Missing),
+    ("debug", Missing),
+    ("trace", Missing),
+    ("ready", Missing),
+    ("health", Missing),
+    ("pprof", Missing),
+    ("shed", Missing),
+    ("prometheus", Missing),
+    ("errors", Here(errors::setup)),
+    ("log", Missing),
+    ("dnstap", Missing),
+    ("local", Missing),
+    ("dns64", Missing),
+    ("siit", Missing),
+    ("any", Missing),
+    ("chaos", Missing),
+    ("loadbalance", Missing),
+    ("tsig", Missing),
+    ("rewrite", Missing),
+    ("autopath", Missing),
+    ("acl", Missing),
+    ("cache", Missing),
+    ("header", Missing),
+    ("dnssec", Missing),
+    ("tls", Missing),
+    ("minimal", Missing),
+    ("template", Missing),
+    ("transfer", Missing),
+    ("dynupdate", Missing),
+    ("hosts", Missing),
+    ("route53", Missing),
+    ("azure", Missing),
+    ("clouddns", Missing),
+    ("k8s_external", Missing),
+    ("kubernetes", Here(kubernetes::setup)),
+    ("file", Missing),
+    ("auto", Missing),
+    ("secondary", Missing),
+    ("etcd", Missing),
+    ("loop", Missing),
+    ("forward", Missing),
+    ("grpc", Missing),
+    ("erratic", Missing),
+    ("whoami", Here(whoami::setup)),
+    ("on", Missing),
+    ("sign", Missing),
+    ("view", Missing),
+    ("nomad", Missing),
+];
+
+/// The directive that may have been meant by a word that is none.
+pub fn similar(word: &str) -> Option<&'static str> {
+    DIRECTIVES
+        .iter()
+        .filter(|(_, support)| matches!(support, Here(_)))
+        .map(|(name, _)| (strsim::damerau_levenshtein(word, name), *name))
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .min()
+        .map(|(_, name)| name)
+}

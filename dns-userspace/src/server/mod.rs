@@ -1,0 +1,175 @@
+//! Which server block answers a query.
+//!
+//! Every block has zones, and addresses and ports where they are served. Blocks that are served at one address share its
+//! sockets; there a query belongs to the block with the longest zone that its name lies in.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{DNSClass, Name, RecordType},
+};
+
+use crate::{
+    corefile::{Corefile, CorefileError, Fault, Transport},
+    plugin::{Environment, Next, Plugin, Reply, Request, Served, builder::Block},
+    socket::Service,
+};
+
+/// Where queries come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listen {
+    /// How.
+    pub transport: Transport,
+    /// Address and port; the unspecified address is all of the host.
+    pub address: SocketAddr,
+}
+
+impl Listen {
+    /// As metrics and log lines name it: `dns://:53`.
+    pub fn label(&self) -> String {
+        let (scheme, port) = (self.transport.scheme(), self.address.port());
+        match self.address.ip() {
+            ip if ip.is_unspecified() => format!("{scheme}://:{port}"),
+            _ => format!("{scheme}://{}", self.address),
+        }
+    }
+}
+
+/// A server block as it answers for one of its zones.
+struct Site {
+    plugins: Arc<[Box<dyn Plugin>]>,
+}
+
+/// What is served at one address.
+pub struct Server {
+    label: Arc<str>,
+    sites: HashMap<Name, Site>,
+}
+
+/// All servers of a configuration.
+pub struct Servers(BTreeMap<Listen, Arc<Server>>);
+
+impl Servers {
+    /// Builds the plugins of every block.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn build(
+        corefile: &Corefile,
+        port_default: u16,
+        environment: &Environment,
+    ) -> Result<Self, CorefileError> {
+        let mut servers: BTreeMap<Listen, Server> = BTreeMap::new();
+        for block in &corefile.blocks {
+            let built = Block::build(block, port_default, environment).and_then(|built| {
+                let span = block.keys[0].span;
+                add(&mut servers, &built)
+                    .map_err(|message| Fault::new(span, message, "each zone once at one address"))
+            });
+            built.map_err(|fault| fault.within(&corefile.sources))?;
+        }
+        let servers = servers.into_iter();
+        Ok(Servers(
+            servers.map(|(at, server)| (at, Arc::new(server))).collect(),
+        ))
+    }
+
+    /// Each address with what is served there.
+    pub fn iter(&self) -> impl Iterator<Item = (&Listen, &Arc<Server>)> {
+        self.0.iter()
+    }
+}
+
+fn add(servers: &mut BTreeMap<Listen, Server>, block: &Block) -> Result<(), String> {
+    let everywhere = [IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let addresses = if block.listen.is_empty() {
+        &everywhere[..]
+    } else {
+        &block.listen
+    };
+    for key in &block.keys {
+        for address in addresses {
+            let listen = Listen {
+                transport: key.transport,
+                address: SocketAddr::new(*address, key.port),
+            };
+            let server = servers.entry(listen).or_insert_with(|| Server {
+                label: listen.label().into(),
+                sites: HashMap::new(),
+            });
+            let site = Site {
+                plugins: Arc::clone(&block.plugins),
+            };
+            if server.sites.insert(key.zone.clone(), site).is_some() {
+                return Err(format!(
+                    "{} is served at {} already",
+                    key.zone,
+                    listen.label()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Server {
+    /// As metrics name it.
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    /// Its zones, each with the plugins that answer there.
+    pub fn sites(&self) -> impl Iterator<Item = (&Name, &[Box<dyn Plugin>])> {
+        let mut sites: Vec<_> = self.sites.iter().collect();
+        sites.sort_by_key(|(zone, _)| *zone);
+        sites.into_iter().map(|(zone, site)| (zone, &*site.plugins))
+    }
+
+    /// The block with the longest zone that the name lies in. The DS record of a zone is its parent's (RFC 4035
+    /// section 3.1.4.1), so for that it is the longest but one, if there is one.
+    fn site(&self, request: &Request) -> Option<(&Name, &Site)> {
+        if request.class != u16::from(DNSClass::IN) {
+            return None;
+        }
+        let mut name = request.lower_name();
+        let mut child = None;
+        loop {
+            if let Some(found) = self.sites.get_key_value(&name) {
+                if request.rtype != RecordType::DS || child.is_some() {
+                    return Some(found);
+                }
+                child = Some(found);
+            }
+            if name.is_root() {
+                return child;
+            }
+            name = name.base_name();
+        }
+    }
+}
+
+#[async_trait]
+impl Service for Server {
+    async fn answer(&self, request: &mut Request) -> Option<Reply> {
+        if request.edns.as_ref().is_some_and(|edns| edns.version > 0) {
+            return Some(Reply::bare(ResponseCode::BADVERS));
+        }
+        let Some((zone, site)) = self.site(request) else {
+            return Some(Reply::bare(ResponseCode::Refused));
+        };
+        request.zone = zone.clone();
+        request.server = Arc::clone(&self.label);
+        match Next::first(&site.plugins).run(request).await {
+            Ok(Served::Reply(reply)) => Some(reply),
+            Ok(Served::Silence) => None,
+            Err(failure) => Some(Reply::bare(failure.rcode)),
+        }
+    }
+}
