@@ -51,6 +51,7 @@
 //! | AXFR, IXFR | REFUSED | RFC 5936 section 2.2.1 |
 //! | TSIG or another record in the additional section | ignored | `CoreDNS` without the `tsig` plugin |
 
+mod bind;
 mod counters;
 mod query;
 mod respond;

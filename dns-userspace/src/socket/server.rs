@@ -2,16 +2,14 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::{
-    net::{TcpListener, UdpSocket},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Service, SocketCounters, TcpLimits, tcp, udp};
-
-/// With port 0 the system chooses a port for UDP, which may be taken for TCP: so many tries.
-const ANY_PORT_TRIES_MAX: u32 = 8;
+use super::{
+    Service, SocketCounters, TcpLimits,
+    bind::{self, Bound},
+    tcp, udp,
+};
 
 /// Where and how to serve.
 #[derive(Clone, Debug, Default)]
@@ -48,9 +46,6 @@ fn remedy(error: &io::Error, address: SocketAddr) -> String {
             address.ip(),
             if address.is_ipv4() { 32 } else { 128 },
         ),
-        io::ErrorKind::Unsupported => {
-            "give each address to answer on its own --listen, such as 127.0.0.1:1053".to_owned()
-        }
         _ => "choose another address with --listen".to_owned(),
     }
 }
@@ -58,7 +53,7 @@ fn remedy(error: &io::Error, address: SocketAddr) -> String {
 /// Sockets that are bound and not yet served.
 #[derive(Debug)]
 pub struct Server {
-    sockets: Vec<(UdpSocket, TcpListener)>,
+    sockets: Vec<Bound>,
     addresses: Vec<SocketAddr>,
     config: ServerConfig,
 }
@@ -68,30 +63,14 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// An address cannot be bound, or is a wildcard: over UDP the reply must leave from the
-    /// address that was asked (RFC 2181 section 4), and a wildcard socket does not know it.
-    pub async fn bind(config: ServerConfig) -> Result<Self, BindError> {
-        let mut sockets = Vec::new();
-        let mut addresses = Vec::new();
-        for &address in &config.listen {
-            if address.ip().is_unspecified() {
-                return Err(BindError {
-                    address,
-                    transport: "UDP",
-                    source: io::Error::new(
-                        io::ErrorKind::Unsupported,
-                        "a wildcard address cannot reply from the address that was asked",
-                    ),
-                });
-            }
-            let pair = bind_pair(address).await?;
-            // The address was known to the system a moment ago; it cannot fail to tell it.
-            addresses.push(pair.0.local_addr().unwrap_or(address));
-            sockets.push(pair);
-        }
+    /// An address cannot be bound.
+    pub fn bind(config: ServerConfig) -> Result<Self, BindError> {
+        let sockets = (config.listen.iter())
+            .map(|&address| bind::bind(address))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
+            addresses: sockets.iter().map(|bound| bound.address).collect(),
             sockets,
-            addresses,
             config,
         })
     }
@@ -109,16 +88,17 @@ impl Server {
         stop: CancellationToken,
     ) {
         let mut tasks = JoinSet::new();
-        for ((udp, tcp), local) in self.sockets.into_iter().zip(self.addresses) {
-            tasks.spawn(udp::serve(
-                udp,
-                local,
-                Arc::clone(&service),
-                Arc::clone(&counters),
-                stop.clone(),
-            ));
+        for Bound { udp, tcp, address } in self.sockets {
+            for endpoint in udp {
+                tasks.spawn(udp::serve(
+                    endpoint,
+                    Arc::clone(&service),
+                    Arc::clone(&counters),
+                    stop.clone(),
+                ));
+            }
             let context = tcp::Context {
-                local,
+                local: address,
                 service: Arc::clone(&service),
                 counters: Arc::clone(&counters),
                 limits: self.config.tcp_limits,
@@ -127,30 +107,5 @@ impl Server {
             tasks.spawn(tcp::serve(tcp, context));
         }
         while tasks.join_next().await.is_some() {}
-    }
-}
-
-/// The same address and port, over UDP and TCP.
-async fn bind_pair(address: SocketAddr) -> Result<(UdpSocket, TcpListener), BindError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let udp = UdpSocket::bind(address).await.map_err(|source| BindError {
-            address,
-            transport: "UDP",
-            source,
-        })?;
-        let chosen = udp.local_addr().unwrap_or(address);
-        match TcpListener::bind(chosen).await {
-            Ok(tcp) => return Ok((udp, tcp)),
-            Err(_) if address.port() == 0 && tries < ANY_PORT_TRIES_MAX => {}
-            Err(source) => {
-                return Err(BindError {
-                    address,
-                    transport: "TCP",
-                    source,
-                });
-            }
-        }
     }
 }

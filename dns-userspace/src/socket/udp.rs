@@ -1,21 +1,75 @@
-//! One UDP socket: a datagram in, at most one datagram out.
+//! UDP: a datagram in, at most one datagram out.
+//!
+//! An address has a socket for each core (`SO_REUSEPORT`), so that no lock and no queue is shared between cores.
+//! Datagrams come in batches, each with the address of ours that it was sent to: the reply leaves
+//! from that one (RFC 2181 section 4), also where the socket listens at all addresses.
 
-use std::{future::Future as _, net::SocketAddr, sync::Arc, task, time::Duration};
+use std::{
+    future::Future as _,
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
-use tokio::net::UdpSocket;
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use tokio::{io::Interest, net::UdpSocket};
 use tokio_util::sync::CancellationToken;
 
 use super::{DropReason, Path, Service, SocketCounters, Transport, answer};
 
-/// No datagram is longer, so none is cut.
-const DATAGRAM_BYTES_MAX: usize = 65_535;
+/// No datagram is longer, and no row of datagrams that the kernel hands over as one (UDP GRO).
+const BUFFER_BYTES: usize = 65_535;
 /// After a failed receive, so that an error that stays does not take a whole core.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
 
+/// One of the sockets of an address.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    /// The address that it is bound to.
+    local: SocketAddr,
+}
+
+impl Endpoint {
+    /// Prepares a bound socket.
+    pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+        Ok(Endpoint {
+            state: UdpSocketState::new((&socket).into())?,
+            local: socket.local_addr()?,
+            socket,
+        })
+    }
+
+    async fn receive(
+        &self,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> io::Result<usize> {
+        let receive = || self.state.recv((&self.socket).into(), buffers, metas);
+        // The closure may be called again: it borrows anew each time.
+        let mut receive = receive;
+        self.socket.async_io(Interest::READABLE, &mut receive).await
+    }
+
+    async fn send(&self, path: Path, message: &[u8]) -> io::Result<()> {
+        let transmit = Transmit {
+            destination: path.client,
+            ecn: None,
+            contents: message,
+            segment_size: None,
+            src_ip: Some(path.local.ip()),
+        };
+        let send = || self.state.try_send((&self.socket).into(), &transmit);
+        self.socket.async_io(Interest::WRITABLE, send).await
+    }
+}
+
 /// What the answer to a datagram needs.
 struct Context {
-    socket: UdpSocket,
-    local: SocketAddr,
+    endpoint: Endpoint,
     service: Arc<dyn Service>,
     counters: Arc<SocketCounters>,
 }
@@ -24,26 +78,28 @@ struct Context {
 ///
 /// What can be answered at once is answered in the receiving task; what has to wait does so in a task of its own.
 pub(super) async fn serve(
-    socket: UdpSocket,
-    local: SocketAddr,
+    endpoint: Endpoint,
     service: Arc<dyn Service>,
     counters: Arc<SocketCounters>,
     stop: CancellationToken,
 ) {
     let context = Arc::new(Context {
-        socket,
-        local,
+        endpoint,
         service,
         counters,
     });
-    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    let mut memory = vec![0; BATCH_SIZE * BUFFER_BYTES];
+    let mut metas = [RecvMeta::default(); BATCH_SIZE];
     loop {
+        let mut buffers: Vec<_> = (memory.chunks_mut(BUFFER_BYTES))
+            .map(IoSliceMut::new)
+            .collect();
         let received = tokio::select! {
             () = stop.cancelled() => return,
-            received = context.socket.recv_from(&mut buffer) => received,
+            received = context.endpoint.receive(&mut buffers, &mut metas) => received,
         };
-        let (length, client) = match received {
-            Ok(received) => received,
+        let count = match received {
+            Ok(count) => count,
             Err(error) => {
                 tracing::debug!(%error, "receiving over UDP");
                 context.counters.dropped(DropReason::ReceiveFailed);
@@ -51,32 +107,54 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        context.counters.query(Transport::Udp);
-        let message = buffer[..length].to_vec();
-        let mut reply = Box::pin(Arc::clone(&context).reply_to(message, client));
-        let poll = std::future::poll_fn(|cx| task::Poll::Ready(reply.as_mut().poll(cx))).await;
-        if poll.is_pending() {
-            tokio::spawn(reply);
+        for (buffer, meta) in memory.chunks(BUFFER_BYTES).zip(&metas[..count]) {
+            let path = context.path(meta);
+            // An empty datagram is a row of one.
+            let stride = meta.stride.max(1);
+            let rows = if meta.len == 0 {
+                1
+            } else {
+                meta.len.div_ceil(stride)
+            };
+            for row in 0..rows {
+                let end = ((row + 1) * stride).min(meta.len);
+                context.take(&buffer[row * stride..end], path).await;
+            }
         }
     }
 }
 
 impl Context {
-    async fn reply_to(self: Arc<Self>, message: Vec<u8>, client: SocketAddr) {
+    fn path(&self, meta: &RecvMeta) -> Path {
+        let local = self.endpoint.local;
+        Path {
+            client: meta.addr,
+            local: SocketAddr::new(meta.dst_ip.unwrap_or(local.ip()), local.port()),
+            transport: Transport::Udp,
+        }
+    }
+
+    /// Answers one datagram, here if that needs no waiting.
+    async fn take(self: &Arc<Self>, message: &[u8], path: Path) {
+        self.counters.query(Transport::Udp);
+        let mut reply = Box::pin(Arc::clone(self).reply_to(message.to_vec(), path));
+        let poll = std::future::poll_fn(|cx| Poll::Ready(reply.as_mut().poll(cx))).await;
+        if poll.is_pending() {
+            tokio::spawn(reply);
+        }
+    }
+
+    async fn reply_to(self: Arc<Self>, message: Vec<u8>, path: Path) {
+        let client = path.client;
         // Such a packet can be forged, but not answered: no socket has port 0.
         if client.port() == 0 {
             self.counters.dropped(DropReason::SourcePortZero);
             return;
         }
-        let path = Path {
-            client,
-            local: self.local,
-            transport: Transport::Udp,
-        };
         match answer(&message, path, &*self.service).await {
             Ok(reply) => {
                 self.counters.answer(&reply);
-                if let Err(error) = self.socket.send_to(&reply.bytes, client).await {
+                if let Err(error) = self.endpoint.send(path, &reply.bytes).await {
                     tracing::debug!(%client, %error, "sending over UDP");
                     self.counters.dropped(DropReason::SendFailed);
                 }

@@ -27,7 +27,6 @@ pub async fn start(listen: &str, tcp_limits: TcpLimits) -> Running {
         listen: vec![listen.parse().unwrap()],
         tcp_limits,
     })
-    .await
     .unwrap();
     let counters = Arc::new(SocketCounters::default());
     let stop = CancellationToken::new();
@@ -100,33 +99,41 @@ async fn a_client_that_is_gone_does_not_stop_the_server() {
 
 #[tokio::test]
 async fn bind_errors_name_address_reason_and_remedy() {
-    async fn fails(listen: &str) -> BindError {
+    fn fails(listen: &str) -> BindError {
         let listen = vec![listen.parse().unwrap()];
         let config = ServerConfig {
             listen,
             ..ServerConfig::default()
         };
-        Server::bind(config).await.unwrap_err()
+        Server::bind(config).unwrap_err()
     }
     let taken = start("127.0.0.1:0", TcpLimits::default()).await;
-    let text = fails(&taken.address.to_string()).await.to_string();
+    let text = fails(&taken.address.to_string()).to_string();
     assert!(text.contains(&taken.address.to_string()), "{text}");
     assert!(
         text.contains("in use") && text.contains("ss -lntup"),
         "{text}"
     );
 
-    let text = fails("192.0.2.77:1053").await.to_string();
+    let text = fails("192.0.2.77:1053").to_string();
     assert!(
         text.contains("192.0.2.77:1053") && text.contains("ip address"),
         "{text}"
     );
+}
 
-    for wildcard in ["0.0.0.0:0", "[::]:0"] {
-        let text = fails(wildcard).await.to_string();
-        assert!(
-            text.contains("wildcard") && text.contains("--listen"),
-            "{text}"
-        );
+#[tokio::test]
+async fn a_wildcard_replies_from_the_address_that_was_asked() {
+    for (wildcard, bind, asked) in [
+        ("0.0.0.0:0", "127.0.0.1:0", "127.0.0.2"),
+        ("[::]:0", "127.0.0.1:0", "127.0.0.3"),
+        ("[::]:0", "[::1]:0", "::1"),
+    ] {
+        let server = start(wildcard, TcpLimits::default()).await;
+        let client = UdpSocket::bind(bind).await.unwrap();
+        let asked = SocketAddr::new(asked.parse().unwrap(), server.address.port());
+        // A connected socket takes nothing from another address.
+        client.connect(asked).await.unwrap();
+        exchange(&client, &query("example.com", A)).await;
     }
 }

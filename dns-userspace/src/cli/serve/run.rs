@@ -44,8 +44,8 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     // First, so that a signal during the start is not lost.
     let signals = Signals::new()?;
     let sites = match &options.conf {
-        Some(path) => Sites::of_corefile(path).await?,
-        None => Sites::of_zone(options.listen, options.zone).await?,
+        Some(path) => Sites::of_corefile(path)?,
+        None => Sites::of_zone(options.listen, options.zone)?,
     };
     let control = bind_control(options.control.as_deref())?;
     let follower = kernel::follower(options.kernel)?;

@@ -26,23 +26,20 @@ pub(super) struct Sites {
 
 impl Sites {
     /// One zone, without plugins.
-    pub async fn of_zone(listen: Vec<SocketAddr>, config: ZoneConfig) -> anyhow::Result<Self> {
+    pub fn of_zone(listen: Vec<SocketAddr>, config: ZoneConfig) -> anyhow::Result<Self> {
         let zone = Arc::new(RwLock::new(Zone::new(config)));
         let config = ServerConfig {
             listen,
             ..ServerConfig::default()
         };
         Ok(Sites {
-            sockets: vec![(
-                Server::bind(config).await?,
-                Arc::new(Only(Arc::clone(&zone))),
-            )],
+            sockets: vec![(Server::bind(config)?, Arc::new(Only(Arc::clone(&zone))))],
             zones: vec![zone],
         })
     }
 
     /// What a Corefile says.
-    pub async fn of_corefile(path: &Path) -> anyhow::Result<Self> {
+    pub fn of_corefile(path: &Path) -> anyhow::Result<Self> {
         let environment = Environment::default();
         let servers = read(path, &environment)?;
         let mut sockets = Vec::new();
@@ -58,7 +55,7 @@ impl Sites {
                 ..ServerConfig::default()
             };
             let service: Arc<dyn Service> = Arc::clone(server) as _;
-            sockets.push((Server::bind(config).await?, service));
+            sockets.push((Server::bind(config)?, service));
         }
         Ok(Sites {
             sockets,
