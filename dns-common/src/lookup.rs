@@ -5,7 +5,12 @@
 //! writer of one record, and the whole name was compared. The argument needs no memory order between
 //! the loads, so it holds on x86-64 and arm64 alike.
 
-use core::sync::atomic::AtomicU64;
+// The model check (`cargo xtask test model`) runs this same code over atomics that show a reader every
+// value that memory may show it.
+#[cfg(not(feature = "loom"))]
+pub use core::sync::atomic::AtomicU64;
+#[cfg(feature = "loom")]
+pub use loom::sync::atomic::AtomicU64;
 
 use crate::{
     layout::{Control, Entry, Scratch, bucket_of, home_of},

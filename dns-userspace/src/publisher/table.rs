@@ -5,12 +5,11 @@
 //! a bucket that overflowed says so before the first name stands in the next one: who
 //! scans the buckets in order sees every name that is there all along.
 
-use std::sync::atomic::AtomicU64;
-
 use hopzero_common::{
     layout::{Entry, bucket_of, home_of},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NAME_WORDS_MAX, PROBE_BUCKETS_MAX, RECORD_CELLS_MAX},
-    lookup, name,
+    lookup::{self, AtomicU64},
+    name,
 };
 
 use super::{encode::EncodedRecord, heap::Heap, memory::Words};
