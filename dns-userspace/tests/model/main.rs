@@ -1,40 +1,26 @@
 //! The protocol between writer and reader, explored.
 mod explore;
+mod flips;
+mod hits;
 mod memory;
+mod misses;
 mod reader;
 mod records;
 mod writer;
 
-use explore::{Scenario, Wrong, explore};
-use reader::Reader;
-use records::{Size, name_in, record};
-use writer::Op::{self, Put};
+use explore::{Outcome, Scenario, Wrong, explore};
 
-#[test]
-fn replaced_one_cell() {
-    let x = name_in(0, 1, 0);
-    let version = |v| record(&x, v, Size::One);
-    let (seen, wrong) = explore(Scenario {
-        buckets: 1,
-        cells: 3,
-        before: vec![Put(version(1))],
-        during: vec![Put(version(2)), Put(version(3))],
-        asked: version(1),
-        reader: Reader::PROGRAM,
-    });
-    println!("{seen:?} {wrong:?}");
+fn holds(name: &str, scenario: Scenario, expected: &[Outcome]) {
+    let (seen, wrong) = explore(scenario);
+    println!("{name}: {} executions in {:.1?}: {:?}", seen.executions, seen.took, seen.outcomes);
+    assert_eq!(wrong, None, "{name}");
+    for outcome in expected {
+        assert!(seen.outcomes.contains_key(outcome), "{name}: {outcome:?} was never seen");
+    }
 }
-#[test]
-fn replaced_stale() {
-    let x = name_in(0, 1, 0);
-    let version = |v| record(&x, v, Size::One);
-    let (seen, wrong) = explore(Scenario {
-        buckets: 1,
-        cells: 3,
-        before: vec![Put(version(1))],
-        during: vec![Put(version(2)), Put(version(3))],
-        asked: version(1),
-        reader: Reader { follows: false, ..Reader::PROGRAM },
-    });
-    println!("{seen:?} {wrong:?}");
+
+fn fails(name: &str, scenario: Scenario, expected: Wrong) {
+    let (seen, wrong) = explore(scenario);
+    println!("{name}: {wrong:?} after {} executions in {:.1?}", seen.executions, seen.took);
+    assert_eq!(wrong, Some(expected), "{name}");
 }

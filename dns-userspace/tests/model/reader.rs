@@ -42,6 +42,11 @@ impl Reader {
         looks_home: false,
         is_seen: false,
     };
+    /// The same on a machine that orders no loads, not even along an address.
+    pub const WEAK: Self = Reader {
+        follows: false,
+        ..Self::PROGRAM
+    };
 
     /// Looks the name of a record up; returns the words of what it found.
     pub fn read(self, memory: &Memory, asked: Record) -> Result<Vec<u64>, Reason> {
