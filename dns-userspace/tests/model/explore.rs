@@ -12,8 +12,8 @@ use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::{
     memory::Memory,
-    reader::Reader,
-    records::{Record, is_of},
+    reader::{Asks, Reader},
+    records::Record,
     writer::{Op, Writer},
 };
 
@@ -94,21 +94,21 @@ pub fn explore(scenario: Scenario) -> (Seen, Option<Wrong>) {
     (seen, wrong)
 }
 
-/// The record that the name has before the first change, and after each.
+/// What is asked for, before the first change and after each.
 fn truth(scenario: &Scenario) -> Vec<Option<Record>> {
     let mut state = State::default();
     for op in &scenario.before {
-        state.apply(op, scenario.asked);
+        state.apply(op, scenario);
     }
     let mut truth = vec![state.visible()];
     truth.extend(scenario.during.iter().map(|op| {
-        state.apply(op, scenario.asked);
+        state.apply(op, scenario);
         state.visible()
     }));
     truth
 }
 
-/// What each generation has of the name.
+/// What each generation has of it.
 #[derive(Default)]
 struct State {
     records: [Option<Record>; 2],
@@ -117,18 +117,20 @@ struct State {
 }
 
 impl State {
-    fn apply(&mut self, op: &Op, asked: Record) {
+    fn apply(&mut self, op: &Op, scenario: &Scenario) {
+        let is_asked = |record: Record| record.is_of_name(scenario.asked);
+        let of_index = scenario.reader.asks == Asks::Name;
         let record = &mut self.records[self.written];
         match op {
-            Op::Put(put) if is_of(put, asked) => *record = Some(put),
-            Op::Remove(removed) if is_of(removed, asked) => *record = None,
+            // What is wrong is how it is done, not what it comes to.
+            Op::Put(put) | Op::Wrong(_, put) if of_index && is_asked(put) => *record = Some(put),
+            Op::Remove(removed) if of_index && is_asked(removed) => *record = None,
+            Op::Soa(soa) if !of_index && is_asked(soa) => *record = Some(soa),
             Op::Rebuild => {
                 self.written = 1 - self.written;
                 self.records[self.written] = None;
             }
             Op::Flip => self.read = self.written,
-            // What is wrong is how it is done, not what it comes to.
-            Op::Wrong(_, put) if is_of(put, asked) => *record = Some(put),
             _ => {}
         }
     }
@@ -155,7 +157,8 @@ fn run(scenario: &Arc<Scenario>, truth: &[Option<Record>], seen: &Mutex<Seen>) {
         done: AtomicU64::new(0),
     });
     // When it can be early only by a version that is not begun, loom never shows it.
-    let counts_begun = truth.iter().any(Option::is_none) || scenario.during.iter().any(|op| matches!(op, Op::Flip));
+    let counts_begun = truth.iter().any(Option::is_none)
+        || scenario.during.iter().any(|op| matches!(op, Op::Flip));
     let thread = {
         let (scenario, progress) = (Arc::clone(scenario), Arc::clone(&progress));
         loom::thread::spawn(move || {
@@ -207,15 +210,16 @@ fn judge(
 ) -> Result<Outcome, Wrong> {
     match found {
         Ok(words) => {
-            let version = |record: &Option<Record>| {
-                record.is_some_and(|record| words.starts_with(record.words()))
+            let is_it = |record: &&Record| words.starts_with(record.encoded.words());
+            let among = |states: &[Option<Record>]| {
+                let found = states.iter().flatten().find(is_it);
+                found.map(|record| record.number)
             };
-            if truth[oldest..=newest].iter().any(version) {
-                let ttl = words[0] >> 32;
-                Ok(Outcome::Hit(u32::try_from(ttl).expect("32 bits")))
-            } else if truth[..oldest].iter().any(version) {
+            if let Some(number) = among(&truth[oldest..=newest]) {
+                Ok(Outcome::Hit(number))
+            } else if among(&truth[..oldest]).is_some() {
                 Err(Wrong::Stale)
-            } else if truth.iter().any(version) {
+            } else if among(truth).is_some() {
                 Err(Wrong::Early)
             } else {
                 Err(Wrong::Foreign)

@@ -3,7 +3,7 @@
 
 use crate::{
     explore::{
-        Outcome::{Hit, Miss, Pass},
+        Outcome::{Hit, Miss},
         Scenario, Wrong,
     },
     fails, holds,
@@ -36,21 +36,53 @@ fn scenario(during: Vec<Op>, reader: Reader) -> Scenario {
 #[test]
 fn generations_follow_each_other() {
     let during = vec![
-        Rebuild, Put(of(1, 1)), Put(of(0, 2)), Flip, Grace, Rebuild, Put(of(2, 1)), Put(of(0, 3)), Flip,
+        Rebuild,
+        Put(of(1, 1)),
+        Put(of(0, 2)),
+        Flip,
+        Grace,
+        Rebuild,
+        Put(of(2, 1)),
+        Put(of(0, 3)),
+        Flip,
     ];
     holds("flips", scenario(during, SEEN), &[Hit(1), Hit(2), Hit(3)]);
 }
 
 #[test]
 fn changes_between_flips() {
-    let during = vec![Rebuild, Put(of(0, 2)), Flip, Put(of(1, 1)), Put(of(0, 3)), Grace, Rebuild];
-    holds("flip and change", scenario(during, SEEN), &[Hit(1), Hit(2), Hit(3)]);
+    let during = vec![
+        Rebuild,
+        Put(of(0, 2)),
+        Flip,
+        Put(of(1, 1)),
+        Put(of(0, 3)),
+        Grace,
+        Rebuild,
+    ];
+    holds(
+        "flip and change",
+        scenario(during, SEEN),
+        &[Hit(1), Hit(2), Hit(3)],
+    );
 }
 
 #[test]
 fn name_that_the_next_generation_lacks_is_absent() {
-    let during = vec![Rebuild, Put(of(1, 1)), Flip, Grace, Rebuild, Put(of(0, 2)), Flip];
-    holds("flips, absent", scenario(during, SEEN), &[Hit(1), Hit(2), Miss]);
+    let during = vec![
+        Rebuild,
+        Put(of(1, 1)),
+        Flip,
+        Grace,
+        Rebuild,
+        Put(of(0, 2)),
+        Flip,
+    ];
+    holds(
+        "flips, absent",
+        scenario(during, SEEN),
+        &[Hit(1), Hit(2), Miss],
+    );
 }
 
 #[test]
@@ -62,7 +94,11 @@ fn without_grace_a_name_is_missed() {
 #[test]
 fn flip_before_the_name_is_there_misses_it() {
     let during = vec![Rebuild, Op::Wrong(|_, _| (), of(0, 2)), Flip, Put(of(0, 2))];
-    fails("flip too early", scenario(during, Reader::PROGRAM), Wrong::Missed);
+    fails(
+        "flip too early",
+        scenario(during, Reader::PROGRAM),
+        Wrong::Missed,
+    );
 }
 
 /// The address of a bucket is made of the word that is flipped, so that it is loaded first; were it
@@ -70,5 +106,9 @@ fn flip_before_the_name_is_there_misses_it() {
 #[test]
 fn without_the_dependency_on_the_flip_a_name_is_missed() {
     let during = vec![Rebuild, Put(of(0, 2)), Flip];
-    fails("flip, no dependency", scenario(during, Reader::WEAK), Wrong::Missed);
+    fails(
+        "flip, no dependency",
+        scenario(during, Reader::WEAK),
+        Wrong::Missed,
+    );
 }

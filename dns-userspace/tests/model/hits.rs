@@ -1,9 +1,12 @@
 //! A hit is one whole version of the name that was asked for, which was true at some moment of the read.
 
 use crate::{
-    explore::{Outcome::{Hit, Pass}, Scenario, Wrong},
+    explore::{
+        Outcome::{Hit, Pass},
+        Scenario, Wrong,
+    },
     fails, holds,
-    reader::Reader,
+    reader::{Asks, Reader},
     records::{Record, Size, name_in, record, soa},
     writer::Op::{Put, Soa},
 };
@@ -32,13 +35,24 @@ fn replaced(reader: Reader) -> Scenario {
 
 #[test]
 fn replaced_record_is_whole_and_in_time() {
-    holds("replaced", replaced(Reader::PROGRAM), &[Hit(1), Hit(2), Hit(3), Hit(4), INCONSISTENT]);
+    holds(
+        "replaced",
+        replaced(Reader::PROGRAM),
+        &[Hit(1), Hit(2), Hit(3), Hit(4), INCONSISTENT],
+    );
 }
 
 #[test]
 fn load_of_the_home_changes_nothing() {
-    let reader = Reader { looks_home: true, ..Reader::PROGRAM };
-    holds("replaced, home first", replaced(reader), &[Hit(1), Hit(2), Hit(3), Hit(4), INCONSISTENT]);
+    let reader = Reader {
+        looks_home: true,
+        ..Reader::PROGRAM
+    };
+    holds(
+        "replaced, home first",
+        replaced(reader),
+        &[Hit(1), Hit(2), Hit(3), Hit(4), INCONSISTENT],
+    );
 }
 
 /// Without any order between the loads there is never a mixture. But a version that is whole passes every check,
@@ -46,7 +60,14 @@ fn load_of_the_home_changes_nothing() {
 #[test]
 fn without_the_dependency_only_time_is_lost() {
     let scenario = || replaced(Reader::WEAK);
-    holds("replaced, no dependency", Scenario { tolerates: Some(Wrong::Stale), ..scenario() }, &[Hit(1), Hit(4), INCONSISTENT]);
+    holds(
+        "replaced, no dependency",
+        Scenario {
+            tolerates: Some(Wrong::Stale),
+            ..scenario()
+        },
+        &[Hit(1), Hit(4), INCONSISTENT],
+    );
     fails("replaced, no dependency", scenario(), Wrong::Stale);
 }
 
@@ -64,12 +85,19 @@ fn replaced_in_two_cells(reader: Reader) -> Scenario {
 
 #[test]
 fn replaced_record_of_two_cells_is_whole() {
-    holds("replaced, two cells", replaced_in_two_cells(Reader::PROGRAM), &[Hit(1), Hit(2), Hit(3), INCONSISTENT]);
+    holds(
+        "replaced, two cells",
+        replaced_in_two_cells(Reader::PROGRAM),
+        &[Hit(1), Hit(2), Hit(3), INCONSISTENT],
+    );
 }
 
 #[test]
 fn unverified_copy_is_a_mixture() {
-    let reader = Reader { verifies: false, ..Reader::PROGRAM };
+    let reader = Reader {
+        verifies: false,
+        ..Reader::PROGRAM
+    };
     fails("replaced, not verified", replaced(reader), Wrong::Foreign);
 }
 
@@ -86,12 +114,19 @@ fn reused(reader: Reader) -> Scenario {
 
 #[test]
 fn reused_cells_are_not_this_names() {
-    holds("reused", reused(Reader::PROGRAM), &[Hit(1), Hit(2), COLLISION, INCONSISTENT]);
+    holds(
+        "reused",
+        reused(Reader::PROGRAM),
+        &[Hit(1), Hit(2), COLLISION, INCONSISTENT],
+    );
 }
 
 #[test]
 fn uncompared_copy_is_another_names() {
-    let reader = Reader { compares: false, ..Reader::PROGRAM };
+    let reader = Reader {
+        compares: false,
+        ..Reader::PROGRAM
+    };
     fails("reused, not compared", reused(reader), Wrong::Foreign);
 }
 
@@ -102,22 +137,42 @@ fn sizes_may_change() {
     let scenario = Scenario {
         cells: 4,
         before: vec![Put(version(1, Size::Two))],
-        during: vec![Put(version(2, Size::One)), Put(other(1)), Put(version(3, Size::Two))],
+        during: vec![
+            Put(version(2, Size::One)),
+            Put(other(1)),
+            Put(version(3, Size::Two)),
+        ],
         ..replaced(Reader::PROGRAM)
     };
     holds("sizes", scenario, &[Hit(1), Hit(2), INCONSISTENT]);
 }
 
-/// The SOA of a zone is a record of the same name, but not what the name has.
+/// A zone of eight bytes, so that its SOA is of one cell.
+const APEX: &str = "domain.";
+
+/// The records of a zone's apex and its SOA are of one name, but in each other's place they are wrong.
+fn apex(asked: Record, asks: Asks) -> Scenario {
+    let apex = |number| Put(record(APEX, number, Size::One));
+    Scenario {
+        cells: 4,
+        before: vec![apex(1), Soa(soa(APEX, 1))],
+        during: vec![apex(2), Soa(soa(APEX, 2)), apex(3)],
+        asked,
+        ..replaced(Reader {
+            asks,
+            ..Reader::PROGRAM
+        })
+    }
+}
+
 #[test]
-fn record_of_the_soa_is_not_the_apexs() {
-    let apex = |number| record("cluster.local.", number, Size::Two);
-    let scenario = Scenario {
-        cells: 7,
-        before: vec![Soa(soa("cluster.local.")), Put(apex(1))],
-        during: vec![Put(apex(2)), Soa(soa("cluster.local."))],
-        asked: apex(1),
-        ..replaced(Reader::PROGRAM)
-    };
-    holds("SOA", scenario, &[Hit(1), Hit(2)]);
+fn record_of_an_apex_is_not_its_soa() {
+    let scenario = apex(record(APEX, 1, Size::One), Asks::Name);
+    holds("apex", scenario, &[Hit(1), Hit(2), Hit(3), INCONSISTENT]);
+}
+
+#[test]
+fn soa_is_not_the_record_of_its_apex() {
+    let scenario = apex(soa(APEX, 1), Asks::Soa);
+    holds("SOA", scenario, &[Hit(1), Hit(2), INCONSISTENT]);
 }

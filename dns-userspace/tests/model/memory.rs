@@ -14,6 +14,8 @@ pub struct Memory {
     pub generation: AtomicU64,
     /// Both.
     pub generations: [Generation; 2],
+    /// The entry of the zone's SOA.
+    pub soa: AtomicU64,
     /// What [`crate::writer::Op::Grace`] waits for: the reader, while it is within its program.
     pub section: Mutex<()>,
 }
@@ -43,6 +45,7 @@ impl Memory {
         Memory {
             generation: AtomicU64::new(0),
             generations: [generation(), generation()],
+            soa: AtomicU64::new(0),
             section: Mutex::new(()),
         }
     }

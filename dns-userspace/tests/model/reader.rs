@@ -5,6 +5,7 @@ use hopzero_common::{
     limits::{BUCKET_ENTRIES, CELL_WORDS},
     lookup::{self, AtomicU64, Table},
     name::hash_of,
+    negative::{self, Denial},
     reason::Reason,
 };
 use loom::sync::atomic::{
@@ -17,10 +18,24 @@ use crate::{
     records::{Record, SEED},
 };
 
+/// What a reader is after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// What the index has of the name.
+    Name,
+    /// The SOA of the zone of this name.
+    Soa,
+}
+
 /// What keeps a reader from a wrong answer.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a guard, there or broken")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a guard, there or broken"
+)]
 pub struct Reader {
+    /// What it is after.
+    pub asks: Asks,
     /// What an address was made of was loaded before what is there: the address dependency.
     pub follows: bool,
     /// The copy's check is verified.
@@ -36,6 +51,7 @@ pub struct Reader {
 impl Reader {
     /// All that the programs do, but for the load of the home, which is explored on its own.
     pub const PROGRAM: Self = Reader {
+        asks: Asks::Name,
         follows: true,
         verifies: true,
         compares: true,
@@ -54,16 +70,18 @@ impl Reader {
         let order = if self.follows { Acquire } else { Relaxed };
         let generation = usize::from(memory.generation.load(order) != 0);
         let generation = &memory.generations[generation];
+        let soa = memory.soa.load(Relaxed);
         if self.verifies {
-            self.find::<true>(generation, asked)
+            self.find::<true>(generation, soa, asked)
         } else {
-            self.find::<false>(generation, asked)
+            self.find::<false>(generation, soa, asked)
         }
     }
 
     fn find<const VERIFIES: bool>(
         self,
         generation: &Generation,
+        soa: u64,
         asked: Record,
     ) -> Result<Vec<u64>, Reason> {
         let view = View::<VERIFIES> {
@@ -85,7 +103,18 @@ impl Reader {
         if self.compares {
             scratch.query.name_words = u32::try_from(name.len()).expect("at most 32");
         }
-        lookup::find(&view, &control, &mut scratch)?;
+        match self.asks {
+            Asks::Name => lookup::find(&view, &control, &mut scratch)?,
+            Asks::Soa => {
+                let zone = &mut control.zones[0];
+                zone.entry = soa;
+                zone.name_len = asked.name_len();
+                zone.name[..name.len()].copy_from_slice(name);
+                scratch.query.name_len = zone.name_len;
+                let denial = Denial { zone: 0, rcode: 3 };
+                negative::select(&view, &control, denial, &mut scratch)?;
+            }
+        }
         Ok(scratch.record.to_vec())
     }
 }

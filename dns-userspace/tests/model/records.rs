@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::rr::{
-    Name, RData, RecordType,
-    rdata::{A, AAAA},
+    Name, RData, Record as DnsRecord, RecordType,
+    rdata::{A, AAAA, SOA},
 };
 use hopzero::{
     publisher::encode::{EncodedRecord, Encoder},
@@ -15,8 +15,34 @@ use hopzero_common::{layout::bucket_of, name::hash_of};
 /// The seed of the name hash.
 pub const SEED: u64 = 1;
 
-/// A record that lives as long as the process: each execution writes it anew.
-pub type Record = &'static EncodedRecord<'static>;
+/// A version of a name's record, or of a zone's SOA.
+pub struct Version {
+    /// Which version of its name; also its TTL, or the SOA's serial.
+    pub number: u32,
+    /// As it goes to memory.
+    pub encoded: EncodedRecord<'static>,
+}
+
+impl Version {
+    /// The words of the owner name.
+    pub fn name_words(&self) -> &[u64] {
+        self.encoded.name_words()
+    }
+
+    /// Bytes of the owner name.
+    pub fn name_len(&self) -> u32 {
+        let second_word = self.encoded.words()[1];
+        u32::try_from(second_word & 0xff).expect("a byte")
+    }
+
+    /// Whether two are of one name.
+    pub fn is_of_name(&self, other: &Version) -> bool {
+        self.name_words() == other.name_words()
+    }
+}
+
+/// A version lives as long as the process: each execution writes it anew.
+pub type Record = &'static Version;
 
 /// How large a version is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,28 +79,29 @@ pub fn record(name: &str, version: u32, size: Size) -> Record {
     if size == Size::Two {
         // The first cell ends within the second of them.
         let last_words = [0, 0, version];
-        let addresses = last_words.map(|last| {
-            RData::AAAA(AAAA(Ipv6Addr::from(0xfd << 120 | u128::from(last))))
-        });
+        let addresses = last_words
+            .map(|last| RData::AAAA(AAAA(Ipv6Addr::from(0xfd << 120 | u128::from(last)))));
         rrsets.push(rrset(RecordType::AAAA, addresses.to_vec()));
     }
-    encode(|encoder| {
+    encode(version, |encoder| {
         encoder.encode(&zone(), 0, &parse(name), &Node::Records(rrsets))
     })
 }
 
-/// The SOA of a zone, as the programs find it beside the index.
-pub fn soa(apex: &str) -> Record {
-    let zone = zone();
-    let soa = zone.soa(&parse(apex)).expect("the zone's own");
-    encode(|encoder| encoder.encode_soa(&parse(apex), &soa))
+/// A version of a zone's SOA, as the programs find it beside the index.
+pub fn soa(apex: &str, version: u32) -> Record {
+    let rdata = SOA::new(Name::root(), Name::root(), version, 1, 1, 1, 1);
+    let record = DnsRecord::from_rdata(parse(apex), 5, RData::SOA(rdata));
+    encode(version, |encoder| encoder.encode_soa(&parse(apex), &record))
 }
 
 fn encode(
+    number: u32,
     with: impl FnOnce(&'static mut Encoder) -> Option<EncodedRecord<'static>>,
 ) -> Record {
     let encoder = Box::leak(Box::<Encoder>::default());
-    Box::leak(Box::new(with(encoder).expect("a record that can be kept")))
+    let encoded = with(encoder).expect("a record that can be kept");
+    Box::leak(Box::new(Version { number, encoded }))
 }
 
 fn zone() -> Zone {
@@ -87,9 +114,4 @@ fn zone() -> Zone {
 
 fn parse(name: &str) -> Name {
     Name::from_ascii(name).expect("a name")
-}
-
-/// Whether two records are of one name.
-pub fn is_of(record: Record, other: Record) -> bool {
-    record.name_words() == other.name_words()
 }

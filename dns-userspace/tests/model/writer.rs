@@ -40,7 +40,6 @@ pub struct Writer {
     tables: [Table; 2],
     /// The one that is written.
     written: usize,
-    soa: u64,
 }
 
 impl Writer {
@@ -50,7 +49,6 @@ impl Writer {
             memory: Arc::clone(memory),
             tables: [0, 1].map(|generation| table(memory, generation)),
             written: 0,
-            soa: 0,
         }
     }
 
@@ -68,12 +66,13 @@ impl Writer {
     pub fn apply(&mut self, op: &Op) {
         match op {
             Op::Put(record) => {
-                self.table().put(record);
+                self.table().put(&record.encoded);
             }
             Op::Remove(record) => self.table().remove(record.name_words()),
             Op::Soa(record) => {
-                let new = self.table().put_detached(record).unwrap_or(0);
-                let old = std::mem::replace(&mut self.soa, new);
+                let new = self.table().put_detached(&record.encoded).unwrap_or(0);
+                let old = self.memory.soa.load(Relaxed);
+                self.memory.soa.store(new, Release);
                 self.table().give_detached(old);
             }
             Op::Rebuild => {
