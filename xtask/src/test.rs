@@ -30,6 +30,8 @@ pub struct Args {
 enum Layer {
     /// Unit and property tests; needs neither root nor the eBPF toolchain
     Host,
+    /// The protocol between writer and reader, in every order (loom); needs neither
+    Model,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
     /// The kernel's answers against the socket's, generated; needs root
@@ -48,6 +50,7 @@ impl Layer {
     fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
+            Self::Model => "model",
             Self::Packet => "packet",
             Self::Differential => "differential",
             Self::Hostile => "hostile",
@@ -58,7 +61,7 @@ impl Layer {
     }
 
     fn is_in_kernel(self) -> bool {
-        !matches!(self, Self::Host | Self::All)
+        !matches!(self, Self::Host | Self::Model | Self::All)
     }
 
     fn command(self, args: &Args) -> Command {
@@ -82,6 +85,10 @@ impl Layer {
             if let Some(queries) = args.queries {
                 command.env("HOPZERO_DIFFERENTIAL_QUERIES", queries.to_string());
             }
+        } else if self == Self::Model {
+            command.args(["-p", "hopzero", "--features", "loom", "--test", "model"]);
+            // What was explored is said by tests that pass.
+            command.args(["--", "--nocapture"]);
         } else {
             // The kernel's layers have `test = false`: they run only by name.
             command.arg("--workspace");
@@ -141,8 +148,9 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 6] = [
+    const EACH: [Layer; 7] = [
         Layer::Host,
+        Layer::Model,
         Layer::Packet,
         Layer::Differential,
         Layer::Hostile,
@@ -240,7 +248,7 @@ mod tests {
     #[test]
     fn layers_come_in_order_and_once() {
         assert_eq!(selected(&[]), [Layer::Host, Layer::Packet, Layer::Netns]);
-        assert_eq!(selected(&[Layer::All]).len(), 6);
+        assert_eq!(selected(&[Layer::All]).len(), 7);
         assert_eq!(
             selected(&[Layer::Netns, Layer::Host, Layer::Host]),
             [Layer::Host, Layer::Netns]
