@@ -130,6 +130,8 @@ pub struct Cell {
 
 /// Only the socket may answer for the name.
 pub const FLAG_SOCKET_ONLY: u8 = 1;
+/// No name's: the record of a zone's SOA, which is of the apex's name, but not what the apex has.
+pub const FLAG_SOA: u8 = 64;
 /// The name has more A addresses than fit any answer: they are not stored.
 pub const FLAG_A_TOO_LARGE: u8 = 2;
 /// The name has more AAAA addresses than fit any answer: they are not stored.

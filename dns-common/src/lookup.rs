@@ -4,6 +4,11 @@
 //! used comes from the copy in [`Scratch::record`], the copy's check was made over all of its cells by the
 //! writer of one record, and the whole name was compared. The argument needs no memory order between
 //! the loads, so it holds on x86-64 and arm64 alike.
+//!
+//! That a hit is not older than what was there when the lookup began needs more: cells that are used again
+//! for the same name may look as they did two versions before, and that version is whole. The cells'
+//! address is made of the entry, so both machines load them after it, and the entry is stored after
+//! them. `cargo xtask test model` runs this code and the writer's in every order, with and without that.
 
 // The model check (`cargo xtask test model`) runs this same code over atomics that show a reader every
 // value that memory may show it.
@@ -13,7 +18,7 @@ pub use core::sync::atomic::AtomicU64;
 pub use loom::sync::atomic::AtomicU64;
 
 use crate::{
-    layout::{Control, Entry, Scratch, bucket_of, home_of},
+    layout::{Control, Entry, FLAG_SOA, Scratch, bucket_of, home_of},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NAME_WORDS_MAX, PROBE_BUCKETS_MAX, RECORD_CELLS_MAX},
     reason::Reason,
     record,
@@ -55,7 +60,8 @@ pub fn find<T: Table>(table: &T, control: &Control, scratch: &mut Scratch) -> Re
     let entry = find_entry(table, control, scratch.query.hash)?;
     copy(table, entry, scratch)?;
     let words = scratch.query.name_words as usize;
-    let mut difference = 0;
+    // The SOA of a zone is of the apex's name: it may stand where the apex's record was.
+    let mut difference = scratch.record[1] & u64::from(FLAG_SOA) << 16;
     for index in 0..NAME_WORDS_MAX {
         if index >= words {
             break;

@@ -2,7 +2,7 @@
 
 use crate::{
     layout::{
-        FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE, FLAG_OTHER_ELSEWHERE, FLAG_SOCKET_ONLY,
+        FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE, FLAG_OTHER_ELSEWHERE, FLAG_SOA, FLAG_SOCKET_ONLY,
         FLAG_SRV_ELSEWHERE, Scratch,
     },
     limits::{A_MAX, AAAA_MAX, CELL_WORDS, NAME_WORDS_MAX, OTHER_BYTES_MAX},
@@ -135,11 +135,14 @@ impl Header {
 
 /// What is to be encoded.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Contents<'a> {
     /// Owner name in wire form, folded, root label included.
     pub name: &'a [u8],
     /// Index of the zone.
     pub zone: u8,
+    /// It is the SOA of the zone of that name, not what the name has.
+    pub soa: bool,
     /// Only the socket may answer: nothing but the name is stored.
     pub socket_only: bool,
     /// TTL of the addresses, seconds.
@@ -191,7 +194,7 @@ pub fn encode(contents: &Contents, record: &mut Record) -> Result<usize, Unencod
     let name_words = name::words_of(contents.name, &mut name);
     words[2..2 + name_words].copy_from_slice(&name[..name_words]);
     let mut next = 2 + name_words;
-    let mut flags = 0;
+    let mut flags = if contents.soa { FLAG_SOA } else { 0 };
     let (mut a_count, mut aaaa_count, mut other_len) = (0, 0, 0);
     if contents.socket_only {
         flags |= FLAG_SOCKET_ONLY;

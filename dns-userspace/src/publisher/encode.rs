@@ -73,6 +73,7 @@ impl Encoder {
         write_record(&mut self.wire, apex, soa, Pointers::Whole).ok()?;
         let contents = Contents {
             name: &self.name,
+            soa: true,
             other: Some(OtherRecords {
                 rtype: soa.record_type().into(),
                 answers: 0,
