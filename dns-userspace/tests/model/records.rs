@@ -99,8 +99,8 @@ fn encode(
     number: u32,
     with: impl FnOnce(&'static mut Encoder) -> Option<EncodedRecord<'static>>,
 ) -> Record {
-    let encoder = Box::leak(Box::<Encoder>::default());
-    let encoded = with(encoder).expect("a record that can be kept");
+    let encoded = with(Box::leak(Box::<Encoder>::default()));
+    let encoded = encoded.expect("a record that can be kept");
     Box::leak(Box::new(Version { number, encoded }))
 }
 
