@@ -36,7 +36,7 @@
 //!   read by a word loaded before. With the order ([`reader::Reader::PROGRAM`]) neither happens. It is stated as
 //!   an acquire fence between the entry and the cells, and as an acquire load of the generation. That
 //!   is more than the machines promise only if entries of other names were loaded before, so
-//!   the scenarios that need the order have none in front.
+//!   the scenarios that need the order have none in front that change under the reader.
 //!
 //! Load buffering (a load that returns what is stored only later, because of it) needs a reader that stores;
 //! programs store nothing to these maps. What the writer stores, it stores alone.
@@ -53,7 +53,7 @@
 //! * **The flip and the grace period** are lines of this model ([`writer::Op`]): one store, and a lock that the reader
 //!   holds, which is what `synchronize_rcu` promises: a reader that began before it is over, and one that
 //!   begins after sees all that was stored before. Build, put and read are the real code.
-//! * **Lengths.** Scenarios have up to nine changes and eleven names; buckets, cells and probes have their real sizes.
+//! * **Lengths.** Scenarios have up to nine changes and nine names; buckets, cells and probes have their real sizes.
 //!   `cargo xtask test torn` has the real machine and millions of changes.
 //!
 //! Loom's atomics come by the feature `loom` of both crates, not by `--cfg loom`, which tokio would take for itself.
