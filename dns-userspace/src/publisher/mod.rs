@@ -17,6 +17,8 @@ pub mod heap;
 pub mod memory;
 pub mod programs;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod zones;
 
 use std::io;
