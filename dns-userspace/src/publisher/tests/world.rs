@@ -2,7 +2,7 @@
 
 use hickory_proto::rr::Name;
 use k8s_openapi::{
-    api::core::v1::{Service, ServicePort, ServiceSpec},
+    api::core::v1::{Namespace, Service, ServicePort, ServiceSpec},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
@@ -42,7 +42,15 @@ pub fn zone() -> Zone {
         reverse: vec![name("in-addr.arpa.")],
         ttl: 5,
     });
+    let namespace = Namespace {
+        metadata: ObjectMeta {
+            name: Some("shop".into()),
+            ..ObjectMeta::default()
+        },
+        ..Namespace::default()
+    };
     let mut batch = changes(0, 0..SERVICES);
+    batch.push(Change::Upsert(Object::Namespace(Box::new(namespace))));
     batch.push(Change::Synchronised);
     zone.apply(batch, NOW);
     zone
