@@ -73,6 +73,18 @@
 //! see another record, or a mixture: it copies the cells first, and verifies [`Cell::check`] and
 //! the full name on the copy. What does not verify passes to the socket.
 //!
+//! # Two generations of the index
+//!
+//! A large batch (a resync) becomes visible as one step. INDEX has room for two generations, and
+//! [`Control::generation`] says in one word which is in use: a program loads it once for a packet. The daemon
+//! copies the one in use to the other, changes it there, with all new records in free cells, and then stores
+//! that word: who loaded it before answers as of before the batch, who loads it after, as of after it.
+//! Small batches are written into the generation in use, one store a name.
+//!
+//! A program that loaded the word before the flip may still scan the old generation, and may follow it to old
+//! records. Until all of these have ended (an RCU grace period) the old generation is not written, and no cell
+//! that it leads to is free. Only then is the next flip possible.
+//!
 //! # What protects from a daemon that hangs
 //!
 //! [`Control::lease_until`], a tick of the kernel from which on every packet passes. The daemon moves it
@@ -91,7 +103,7 @@ use crate::limits::{
 };
 
 /// Version of everything in this module. Pinned maps with another version are not touched.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// A bucket of the index: eight entries, one cache line. An empty entry is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -219,6 +231,31 @@ pub const fn home_of(hash: u64, cells: u32) -> u32 {
     bucket_of(hash << 32, cells)
 }
 
+/// Where one generation of the index lies: all of it in one word, so that a flip is one store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// `buckets` buckets from `base` on.
+    #[inline(always)]
+    pub const fn new(base: u32, buckets: u32) -> Self {
+        Generation(base as u64 | (buckets as u64) << 32)
+    }
+
+    /// Its first bucket in INDEX.
+    #[inline(always)]
+    pub const fn base(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Its number of buckets.
+    #[inline(always)]
+    pub const fn buckets(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
 /// [`Control::flags`]: the table is complete, and packets may be answered.
 pub const CONTROL_ANSWERING: u32 = 1;
 /// [`Control::flags`]: the deployment forwards, so answers carry RA.
@@ -232,10 +269,8 @@ pub struct Control {
     pub layout_version: u32,
     /// [`CONTROL_ANSWERING`] and others; zero passes every packet.
     pub flags: u32,
-    /// First bucket of the generation in use.
-    pub index_base: u32,
-    /// Buckets of a generation.
-    pub buckets: u32,
+    /// The generation in use, a [`Generation`]: loaded once for a packet, since it changes meanwhile.
+    pub generation: u64,
     /// Seed of the name hash, random at start.
     pub seed: u64,
     /// Used elements of `v4`.
@@ -298,8 +333,7 @@ impl Control {
         Control {
             layout_version: LAYOUT_VERSION,
             flags: 0,
-            index_base: 0,
-            buckets: 0,
+            generation: 0,
             seed: 0,
             v4_count: 0,
             v6_count: 0,
@@ -452,6 +486,9 @@ const _: () = {
     assert!(offset_of!(Cell, data) == 16);
     assert!(size_of::<Other>() == 8);
     assert!(size_of::<Entry>() == 8);
+    assert!(size_of::<Generation>() == 8);
+    // An aligned word: stored and loaded whole.
+    assert!(offset_of!(Control, generation) == 8);
     assert!(offset_of!(Control, seed) == 16);
     assert!(offset_of!(Control, v4) == 40);
     assert!(offset_of!(Control, v6) == 40 + 4 * ADDRESSES_MAX);
@@ -494,6 +531,14 @@ mod tests {
         assert_eq!((entry.cell(), entry.cells()), (Entry::CELL_MAX, 39));
         assert!(!Entry(0).has_tag(Entry::tag(0)));
         assert!(!Entry(Entry::OVERFLOW).has_tag(Entry::tag(0)));
+    }
+
+    #[test]
+    fn generation_keeps_its_parts() {
+        let generation = Generation::new(7, u32::MAX);
+        assert_eq!((generation.base(), generation.buckets()), (7, u32::MAX));
+        let generation = Generation::new(u32::MAX, 7);
+        assert_eq!((generation.base(), generation.buckets()), (u32::MAX, 7));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use core::sync::atomic::AtomicU64;
 pub use loom::sync::atomic::AtomicU64;
 
 use crate::{
-    layout::{Control, Entry, FLAG_SOA, Scratch, bucket_of, home_of},
+    layout::{Control, Entry, FLAG_SOA, Generation, Scratch, bucket_of, home_of},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NAME_WORDS_MAX, PROBE_BUCKETS_MAX, RECORD_CELLS_MAX},
     reason::Reason,
     record,
@@ -51,6 +51,15 @@ fn load(word: &AtomicU64) -> u64 {
     word.load(core::sync::atomic::Ordering::Relaxed)
 }
 
+/// The generation in use. To be loaded once for a packet: what a scan finds must be of one.
+#[inline(always)]
+fn generation(control: &Control) -> Generation {
+    let word: *const u64 = &control.generation;
+    // SAFETY: a reference is a valid, aligned pointer. Volatile, since the daemon stores this word while
+    // programs run: one load, neither split nor made again.
+    Generation(unsafe { word.read_volatile() })
+}
+
 /// Copies the record of the name in `scratch` into `scratch.record` and verifies it.
 ///
 /// # Errors
@@ -78,7 +87,8 @@ pub fn find<T: Table>(table: &T, control: &Control, scratch: &mut Scratch) -> Re
 #[inline(always)]
 fn find_entry<T: Table>(table: &T, control: &Control, hash: u64) -> Result<Entry, Reason> {
     let tag = Entry::tag(hash);
-    let mut bucket = bucket_of(hash, control.buckets);
+    let generation = generation(control);
+    let mut bucket = bucket_of(hash, generation.buckets());
     // Most records stand where their hash says (see `home_of`). Loaded now, that line comes while
     // the bucket's line is waited for, which saves one of the two cache misses of a cold name. It
     // is only a hint: what is read is thrown away.
@@ -87,7 +97,7 @@ fn find_entry<T: Table>(table: &T, control: &Control, hash: u64) -> Result<Entry
     }
     for _ in 0..PROBE_BUCKETS_MAX {
         let entries = table
-            .bucket(control.index_base + bucket)
+            .bucket(generation.base() + bucket)
             .ok_or(Reason::Internal)?;
         let mut last = 0;
         for entry in entries {
@@ -100,7 +110,7 @@ fn find_entry<T: Table>(table: &T, control: &Control, hash: u64) -> Result<Entry
             return Err(Reason::UnknownName);
         }
         bucket += 1;
-        if bucket >= control.buckets {
+        if bucket >= generation.buckets() {
             bucket = 0;
         }
     }

@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU64;
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, PerCpuArray},
+    btf_maps::{Array, ArrayOfMaps, PerCpuArray},
     macros::btf_map,
 };
 use hopzero_common::{
@@ -31,6 +31,10 @@ static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
 /// The tick of the last run of `hopzero_clock`.
 #[btf_map]
 static CLOCK: Array<u64, 1, MMAPABLE> = Array::new();
+
+/// For the daemon alone, which waits for the programs by updating it.
+#[btf_map]
+static GRACE: ArrayOfMaps<Array<u64, 1>, 1> = ArrayOfMaps::new();
 
 /// Packets by [`Reason`].
 #[btf_map]

@@ -4,6 +4,7 @@ mod answers;
 mod checksums;
 mod edits;
 mod foreign;
+mod growth;
 mod lease;
 mod passed;
 mod refusals;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         edits::tests(),
         residue::tests(),
         lease::tests(),
+        growth::tests(),
         traffic::tests(),
         foreign::tests(),
         refusals::tests(),

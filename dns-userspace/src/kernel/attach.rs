@@ -5,12 +5,14 @@ use std::path::Path;
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode, links::FdLink,
-        tc::TcAttachOptions,
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
+        links::FdLink,
+        tc::{SchedClassifierLink, TcAttachOptions},
+        xdp::XdpLink,
     },
 };
 use clap::ValueEnum;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{KernelError, error::chain};
 
@@ -57,7 +59,7 @@ pub struct Attached {
     pub device: String,
     /// How.
     pub mode: Mode,
-    _link: FdLink,
+    link: FdLink,
 }
 
 /// Name of the tc program in the object.
@@ -132,7 +134,7 @@ fn attach_mode(ebpf: &mut Ebpf, device: &str, mode: Mode) -> Result<Attached, Ke
     Ok(Attached {
         device: device.to_owned(),
         mode,
-        _link: link,
+        link,
     })
 }
 
@@ -160,6 +162,54 @@ fn attach_xdp(ebpf: &mut Ebpf, device: &str, xdp_mode: XdpMode) -> AttachResult 
         .attach(device, xdp_mode)
         .and_then(|id| program.take_link(id))
         .map_err(Refusal::from)
+        .and_then(|link| FdLink::try_from(link).map_err(Refusal::from));
+    Ok(link)
+}
+
+/// Loads the program that a mode needs.
+pub(super) fn load_for(ebpf: &mut Ebpf, mode: Mode) -> Result<(), KernelError> {
+    match mode {
+        Mode::Tcx => loaded(ebpf, TC, SchedClassifier::load).map(|_| ()),
+        Mode::XdpNative | Mode::XdpGeneric => loaded(ebpf, XDP, Xdp::load).map(|_| ()),
+    }
+}
+
+impl Attached {
+    /// Puts another object's program, which is loaded, in the place of the one that is attached. The link stays
+    /// (`BPF_LINK_UPDATE`): each packet meets one of the two, and the order among others' programs is as it was.
+    pub(super) fn move_to(self, ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+        let Attached { device, mode, link } = self;
+        let moved = match mode {
+            Mode::Tcx => move_tcx(ebpf, link)?,
+            Mode::XdpNative | Mode::XdpGeneric => move_xdp(ebpf, link)?,
+        };
+        match moved {
+            Ok(link) => Ok(Attached { device, mode, link }),
+            Err(error) => {
+                // aya has dropped the link, and detached what it held: until the next line packets pass.
+                warn!(device, %error, "the program is not replaced in place: attaching anew");
+                attach_mode(ebpf, &device, mode)
+            }
+        }
+    }
+}
+
+fn move_tcx(ebpf: &mut Ebpf, link: FdLink) -> AttachResult {
+    let program: &mut SchedClassifier = loaded(ebpf, TC, SchedClassifier::load)?;
+    let link = SchedClassifierLink::try_from(link)
+        .map_err(Refusal::from)
+        .and_then(|link| program.attach_to_link(link).map_err(Refusal::from))
+        .and_then(|id| program.take_link(id).map_err(Refusal::from))
+        .and_then(|link| FdLink::try_from(link).map_err(Refusal::from));
+    Ok(link)
+}
+
+fn move_xdp(ebpf: &mut Ebpf, link: FdLink) -> AttachResult {
+    let program: &mut Xdp = loaded(ebpf, XDP, Xdp::load)?;
+    let link = XdpLink::try_from(link)
+        .map_err(Refusal::from)
+        .and_then(|link| program.attach_to_link(link).map_err(Refusal::from))
+        .and_then(|id| program.take_link(id).map_err(Refusal::from))
         .and_then(|link| FdLink::try_from(link).map_err(Refusal::from));
     Ok(link)
 }

@@ -4,16 +4,15 @@ use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher as _, Hasher as _},
     net::IpAddr,
-    sync::Arc,
 };
 
 use hopzero_common::{
-    layout::{CONTROL_ANSWERING, Control, LAYOUT_VERSION, ZoneEntry},
+    layout::{CONTROL_ANSWERING, Control, Generation, LAYOUT_VERSION, ZoneEntry},
     limits::{ADDRESSES_MAX, MACS_MAX},
 };
 
 use super::KernelError;
-use crate::publisher::{memory::Words, table::Capacity, zones::ZoneSink};
+use crate::publisher::{memory::Words, table::Capacity};
 
 /// CONTROL in shared memory. Only the daemon writes it; a copy here says what is there.
 #[derive(Debug)]
@@ -23,6 +22,7 @@ pub(super) struct ControlBlock {
 
 /// The word with the version and the flags.
 const FLAGS_WORD: usize = 0;
+const GENERATION_WORD: usize = std::mem::offset_of!(Control, generation) / 8;
 const LEASE_WORD: usize = std::mem::offset_of!(Control, lease_until) / 8;
 const MACS_WORD: usize = std::mem::offset_of!(Control, macs) / 8;
 const ZONES_WORD: usize = std::mem::offset_of!(Control, zones) / 8;
@@ -30,10 +30,9 @@ const ZONES_WORD: usize = std::mem::offset_of!(Control, zones) / 8;
 const MACS_COUNT_WORD: usize = std::mem::offset_of!(Control, macs_count) / 8;
 
 impl ControlBlock {
-    /// Writes everything but the permission to answer.
+    /// Writes everything but what the publisher says, and the permission to answer.
     pub(super) fn new(memory: Words, capacity: Capacity, seed: u64, addresses: &[IpAddr]) -> Self {
         let mut control = Control::zeroed();
-        control.buckets = capacity.buckets;
         control.cells = capacity.cells;
         control.seed = seed;
         for address in addresses {
@@ -70,6 +69,16 @@ impl ControlBlock {
         Ok(())
     }
 
+    /// Adds the addresses of another one.
+    pub(super) fn add_macs_of(&self, other: &ControlBlock) {
+        let macs = other.memory.load(MACS_COUNT_WORD) & 0xffff_ffff;
+        for word in MACS_WORD..MACS_WORD + usize::try_from(macs).unwrap_or(0) {
+            self.memory.store(word, other.memory.load(word));
+        }
+        let cells = self.memory.load(MACS_COUNT_WORD) & !0xffff_ffff;
+        self.memory.publish(MACS_COUNT_WORD, cells | macs);
+    }
+
     /// One store, after all that was published before: until this tick the programs may answer. 0 makes
     /// them pass everything.
     pub(super) fn lease_until(&self, tick: u64) {
@@ -84,10 +93,15 @@ impl ControlBlock {
             u64::from(LAYOUT_VERSION) | u64::from(flags) << 32,
         );
     }
-}
 
-impl ZoneSink for Arc<ControlBlock> {
-    fn set_zone(&self, index: usize, zone: &ZoneEntry) {
+    /// One store, after all that was published before: every program that starts after it reads this
+    /// generation.
+    pub(super) fn set_generation(&self, generation: Generation) {
+        self.memory.publish(GENERATION_WORD, generation.0);
+    }
+
+    /// Puts a zone at a place of the list.
+    pub(super) fn set_zone(&self, index: usize, zone: &ZoneEntry) {
         let first = ZONES_WORD + index * size_of::<ZoneEntry>() / 8;
         let mut words = [0; size_of::<ZoneEntry>() / 8];
         words[1] = zone.tail;

@@ -8,29 +8,43 @@ mod control;
 mod counters;
 mod error;
 mod follow;
+mod grace;
 mod lease;
 mod object;
+mod status;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    io, mem,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aya::{Ebpf, EbpfLoader, maps::Map};
-use hopzero_common::{layout::Control, limits::CELL_WORDS};
+use hopzero_common::{
+    layout::{Control, Generation, ZoneEntry},
+    limits::CELL_WORDS,
+};
 use serde_json::json;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 pub use attach::{Attached, Hook, Mode};
 pub use counters::Counters;
 pub use error::KernelError;
-pub use follow::{Follower, Status};
+pub use follow::Follower;
 pub use lease::{LEASE_DEFAULT, RENEWED_EVERY};
 pub use object::OBJECT;
+pub use status::Status;
 
 use crate::publisher::{
     Publisher,
     memory::Words,
+    programs::Programs,
     table::{Capacity, Table},
 };
 use control::ControlBlock;
+use grace::Grace;
 use lease::Clock;
 
 /// What the command line asks of the kernel.
@@ -42,7 +56,7 @@ pub struct Options {
     pub hook: Hook,
     /// Destination addresses of the queries to answer.
     pub answer_for: Vec<IpAddr>,
-    /// Capacity of the table of names; `None` for half as much again as the zone has.
+    /// Capacity of the table of names; `None` for half as much again as the zone has, and more when that is full.
     pub names_max: Option<u32>,
     /// How long the programs answer after a renewal.
     pub lease: Duration,
@@ -72,7 +86,28 @@ pub struct Kernel {
     pub publisher: Publisher,
     counters: Arc<Counters>,
     clock: Clock,
+    _logger: Option<AbortOnDropHandle<()>>,
     ebpf: Ebpf,
+}
+
+/// The programs, for the publisher.
+struct Loaded {
+    control: Arc<ControlBlock>,
+    grace: Grace,
+}
+
+impl Programs for Loaded {
+    fn set_zone(&mut self, index: usize, zone: &ZoneEntry) {
+        self.control.set_zone(index, zone);
+    }
+
+    fn set_generation(&mut self, generation: Generation) {
+        self.control.set_generation(generation);
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        self.grace.wait()
+    }
 }
 
 impl Kernel {
@@ -137,18 +172,18 @@ impl Kernel {
             &options.answer_for,
         ));
         let counters = Arc::new(Counters::new(&mut ebpf)?);
-        if options.trace {
-            start_logger(&mut ebpf);
-        }
+        let logger = (options.trace.then(|| start_logger(&mut ebpf))).flatten();
+        let programs = Loaded {
+            control: Arc::clone(&control),
+            grace: Grace::new(&mut ebpf)?,
+        };
         Ok(Kernel {
             attached: Vec::new(),
-            publisher: Publisher::new(
-                Table::new(index, cells, capacity, seed),
-                Box::new(Arc::clone(&control)),
-            ),
+            publisher: Publisher::new(Table::new(index, cells, capacity, seed), Box::new(programs)),
             control,
             counters,
             clock,
+            _logger: logger,
             ebpf,
         })
     }
@@ -165,6 +200,27 @@ impl Kernel {
             }
             info!(device, mode = attached.mode.label(), "attached");
             self.attached.push(attached);
+        }
+        Ok(())
+    }
+
+    /// Takes the place of another one on each of its devices, which then has none: each packet meets the
+    /// programs of one of the two. To be filled, leased and answering before.
+    ///
+    /// # Errors
+    /// The programs cannot be loaded, and the other one is as it was.
+    pub fn take_over(&mut self, other: &mut Kernel) -> Result<(), KernelError> {
+        for attached in &other.attached {
+            attach::load_for(&mut self.ebpf, attached.mode)?;
+        }
+        self.control.add_macs_of(&other.control);
+        for attached in mem::take(&mut other.attached) {
+            let device = attached.device.clone();
+            match attached.move_to(&mut self.ebpf) {
+                Ok(attached) => self.attached.push(attached),
+                // It may be gone, as a pod's is.
+                Err(error) => warn!(device, %error, "no longer attached"),
+            }
         }
         Ok(())
     }
@@ -191,9 +247,28 @@ impl Kernel {
     /// # Errors
     /// The kernel does not tell the time, and the lease is as it was.
     pub fn renew_lease(&mut self, lease: Duration) -> Result<(), KernelError> {
-        let until = self.clock.until(&self.ebpf, lease)?;
-        self.control.lease_until(until.unwrap_or(0));
-        Ok(())
+        renew(&mut self.clock, &self.ebpf, &self.control, lease)
+    }
+
+    /// The publisher, and what it is to call while it works: progress renews the lease.
+    pub fn publishing(&mut self, lease: Duration) -> (&mut Publisher, impl FnMut()) {
+        let Kernel {
+            publisher,
+            clock,
+            ebpf,
+            control,
+            ..
+        } = self;
+        let mut renewed: Option<Instant> = None;
+        let progress = move || {
+            if renewed.is_none_or(|at| at.elapsed() >= RENEWED_EVERY) {
+                renewed = Some(Instant::now());
+                if let Err(error) = renew(clock, ebpf, control, lease) {
+                    warn!(%error, "the lease is not renewed");
+                }
+            }
+        };
+        (publisher, progress)
     }
 
     /// Lets the programs answer, or makes them pass everything.
@@ -232,25 +307,36 @@ impl Kernel {
     }
 }
 
+fn renew(
+    clock: &mut Clock,
+    ebpf: &Ebpf,
+    control: &ControlBlock,
+    lease: Duration,
+) -> Result<(), KernelError> {
+    let until = clock.until(ebpf, lease)?;
+    control.lease_until(until.unwrap_or(0));
+    Ok(())
+}
+
 /// aya-log's number for "debug".
 const LOG_LEVEL_DEBUG: u8 = 4;
 /// How often the programs' log lines are fetched.
 const LOG_INTERVAL: Duration = Duration::from_millis(50);
 
-fn start_logger(ebpf: &mut Ebpf) {
+fn start_logger(ebpf: &mut Ebpf) -> Option<AbortOnDropHandle<()>> {
     let mut logger = match aya_log::EbpfLogger::init(ebpf) {
         Ok(logger) => logger,
         Err(error) => {
             warn!(%error, "the programs' log lines are not shown");
-            return;
+            return None;
         }
     };
-    tokio::spawn(async move {
+    Some(AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
             logger.flush();
             tokio::time::sleep(LOG_INTERVAL).await;
         }
-    });
+    })))
 }
 
 /// The shared memory of an array map.

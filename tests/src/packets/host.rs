@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    io,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, atomic::AtomicU64},
 };
@@ -9,13 +10,13 @@ use std::{
 use hickory_proto::rr::Name;
 use hopzero::publisher::{
     Publisher,
+    programs::Programs,
     table::{Capacity, Table},
-    zones::ZoneSink,
 };
 use hopzero_common::{
     frame::LinkLayer,
-    layout::{CONTROL_ANSWERING, Control, Scratch, ZoneEntry},
-    limits::{BUCKET_ENTRIES, CELL_WORDS, ZONES_MAX},
+    layout::{CONTROL_ANSWERING, Control, Generation, Scratch, ZoneEntry},
+    limits::{BUCKET_ENTRIES, CELL_WORDS},
     lookup,
     packet::Packet,
     reason::Reason,
@@ -43,7 +44,7 @@ pub struct Host {
     pub publisher: Publisher,
     /// What the programs are told.
     pub control: Control,
-    zones: ZoneList,
+    told: Told,
     /// The tick at which it runs.
     pub now: u64,
 }
@@ -59,24 +60,26 @@ impl Host {
 
     /// The zone, published as far as there is room.
     pub fn with_capacity(zone: &Zone, capacity: Capacity) -> Self {
-        let zones = ZoneList::default();
-        let sink = Box::new(zones.clone());
-        let mut publisher = Publisher::new(Table::heap(capacity, 0x5eed), sink);
+        let told = Told::default();
+        let programs = Box::new(told.clone());
+        let mut publisher = Publisher::new(Table::heap(capacity, 0x5eed), programs);
         world::publish(&mut publisher, zone);
         let mut control = control(publisher.table());
-        control.zones = *zones.lock();
+        control.zones = told.lock().zones;
         Host {
             now: NOW,
             publisher,
             control,
-            zones,
+            told,
         }
     }
 
     /// Publishes a change.
     pub fn publish(&mut self, zone: &Zone, touched: &[Name]) {
         self.publisher.publish(zone, touched);
-        self.control.zones = *self.zones.lock();
+        let told = self.told.lock();
+        self.control.zones = told.zones;
+        self.control.generation = told.generation;
     }
 
     /// Runs the program over a packet.
@@ -116,25 +119,34 @@ impl Host {
     }
 }
 
-/// The list of zones, as the publisher has set it.
+/// What the publisher has told the programs: zones and generation.
 #[derive(Clone)]
-struct ZoneList(Arc<Mutex<[ZoneEntry; ZONES_MAX]>>);
+struct Told(Arc<Mutex<Control>>);
 
-impl Default for ZoneList {
+impl Default for Told {
     fn default() -> Self {
-        ZoneList(Arc::new(Mutex::new([ZoneEntry::NONE; ZONES_MAX])))
+        Told(Arc::new(Mutex::new(Control::zeroed())))
     }
 }
 
-impl ZoneList {
-    fn lock(&self) -> MutexGuard<'_, [ZoneEntry; ZONES_MAX]> {
+impl Told {
+    fn lock(&self) -> MutexGuard<'_, Control> {
         self.0.lock().expect("nobody panics with it")
     }
 }
 
-impl ZoneSink for ZoneList {
-    fn set_zone(&self, index: usize, zone: &ZoneEntry) {
-        self.lock()[index] = *zone;
+impl Programs for Told {
+    fn set_zone(&mut self, index: usize, zone: &ZoneEntry) {
+        self.lock().zones[index] = *zone;
+    }
+
+    fn set_generation(&mut self, generation: Generation) {
+        self.lock().generation = generation.0;
+    }
+
+    /// Nothing runs while something is published.
+    fn wait(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -142,7 +154,7 @@ impl ZoneSink for ZoneList {
 fn control(table: &Table) -> Control {
     let mut control = Control::zeroed();
     control.flags = CONTROL_ANSWERING;
-    control.buckets = table.capacity().buckets;
+    control.generation = table.generation().0;
     control.cells = table.capacity().cells;
     control.seed = table.seed();
     control.v4[0] = u32::from_le_bytes(SERVER_V4.octets());

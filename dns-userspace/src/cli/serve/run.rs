@@ -159,6 +159,7 @@ fn apply(
             Ok(None) => return Ok(()),
             Err(_elapsed) => {
                 if let Some(follower) = &mut follower {
+                    follower.follow(&*zone.read().map_err(|_| poisoned())?, &[])?;
                     follower.renew();
                 }
                 continue;
