@@ -2,7 +2,7 @@
 
 use crate::{
     layout::{
-        FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE, FLAG_OTHER_ELSEWHERE, FLAG_SOCKET_ONLY,
+        FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE, FLAG_ALIAS, FLAG_OTHER_ELSEWHERE, FLAG_SOCKET_ONLY,
         FLAG_SRV_ELSEWHERE, Scratch,
     },
     limits::{A_MAX, AAAA_MAX, CELL_WORDS, NAME_WORDS_MAX, OTHER_BYTES_MAX},
@@ -150,6 +150,8 @@ pub struct Contents<'a> {
     pub aaaa: &'a [[u8; 16]],
     /// Records of another type.
     pub other: Option<OtherRecords<'a>>,
+    /// `other` is a CNAME record, and the addresses are its target's.
+    pub alias: bool,
     /// There are records of further types, which the kernel does not hold.
     pub other_elsewhere: bool,
     /// There are SRV records, which the kernel does not hold.
@@ -217,6 +219,9 @@ pub fn encode(contents: &Contents, record: &mut Record) -> Result<usize, Unencod
             for address in contents.aaaa {
                 next += put_bytes(&mut words[next..], address);
             }
+        }
+        if contents.alias {
+            flags |= FLAG_ALIAS;
         }
         if contents.other_elsewhere {
             flags |= FLAG_OTHER_ELSEWHERE;

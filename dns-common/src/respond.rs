@@ -62,7 +62,7 @@ fn try_respond<E: Environment>(
     scratch.frame = frame::parse(packet, control, environment.link_layer())?;
     message::parse(packet, control, scratch)?;
     let denial = match lookup::find(environment, control, scratch) {
-        Ok(()) => match answer::select(scratch)? {
+        Ok(()) => match answer::select(control, scratch)? {
             Found::Records => None,
             Found::Nothing => Some(negative::no_data(scratch)),
         },
