@@ -56,7 +56,7 @@ const TTL: u8 = 64;
 const A_IN: u64 = 0x0100_0100_0000;
 const AAAA_IN: u64 = 0x0100_1c00_0000;
 /// From the owner of a record, a pointer, to its data.
-const OWNER_TO_DATA_BYTES: usize = 12;
+const OWNER_TO_DATA_BYTES: u32 = 12;
 /// Knuth's generator (MMIX): its upper half is good enough to choose by.
 const RANDOM_MULTIPLIER: u64 = 6_364_136_223_846_793_005;
 const RANDOM_INCREMENT: u64 = 1_442_695_040_888_963_407;
@@ -111,8 +111,10 @@ pub fn select(control: &Control, scratch: &mut Scratch) -> Result<Found, Reason>
     } else {
         0
     };
+    let question_end = scratch.query.question_end() as u32;
     let mut selection = Selection {
         address_word: address_word as u32,
+        address_offset: question_end,
         addresses: count as u32,
         first,
         records_len: (count * record_bytes) as u32,
@@ -123,9 +125,10 @@ pub fn select(control: &Control, scratch: &mut Scratch) -> Result<Found, Reason>
     if is_alias {
         selection.other_word = header.other_word() as u32 + 1;
         selection.other_len = header.other_len() as u32;
+        selection.address_offset += selection.other_len;
         selection.records_len += selection.other_len;
         selection.answers += 1;
-        selection.owner = (scratch.query.question_end() + OWNER_TO_DATA_BYTES) as u32;
+        selection.owner = question_end + OWNER_TO_DATA_BYTES;
     }
     scratch.selection = selection;
     Ok(Found::Records)
@@ -212,9 +215,8 @@ pub fn write(packet: Packet, control: &Control, scratch: &Scratch) -> Option<()>
     header.write::<u16, 8>(selection.authority.to_be());
     header.write::<u16, 10>(additionals.to_be());
 
-    let records = dns + query.question_end();
     if selection.truncated == 0 {
-        write_records(packet, records, scratch)?;
+        write_records(packet, dns, scratch)?;
     }
     if query.has_opt != 0 {
         // Root, type 41, our size; extended RCODE and version 0, DO; no options (RFC 6891 section
@@ -230,19 +232,20 @@ pub fn write(packet: Packet, control: &Control, scratch: &Scratch) -> Option<()>
 }
 
 #[inline(always)]
-fn write_records(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
+fn write_records(packet: Packet, dns: usize, scratch: &Scratch) -> Option<()> {
     let Scratch {
         query, selection, ..
     } = scratch;
-    let mut at = at;
     if selection.other_len != 0 {
+        let mut at = dns + query.question_end();
         if selection.authority != 0 {
             packet.write(at, owner(selection))?;
             at += size_of::<u16>();
         }
         write_other(packet, at, scratch)?;
-        at += selection.other_len as usize;
     }
+    // Their place was noted before, since the verifier must not know by which way we come here.
+    let at = dns + selection.address_offset as usize;
     match query.qtype {
         _ if selection.addresses == 0 => Some(()),
         TYPE_A => write_a(packet, at, scratch),

@@ -428,6 +428,8 @@ pub struct Selection {
     pub other_len: u32,
     /// First word of the addresses in the record.
     pub address_word: u32,
+    /// Offset of the addresses in the message, bytes.
+    pub address_offset: u32,
     /// Number of addresses, of the type that was asked for.
     pub addresses: u32,
     /// The address that comes first; the others follow, and after the last one those before it.
@@ -448,6 +450,8 @@ pub struct Selection {
     pub rcode: u8,
     /// 1 if the answer is larger than the client takes: no record is written, and TC is set.
     pub truncated: u8,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl Selection {
@@ -456,6 +460,7 @@ impl Selection {
         other_word: 0,
         other_len: 0,
         address_word: 0,
+        address_offset: 0,
         addresses: 0,
         first: 0,
         records_len: 0,
@@ -466,6 +471,7 @@ impl Selection {
         authority: 0,
         rcode: 0,
         truncated: 0,
+        reserved: 0,
     };
 }
 
@@ -490,7 +496,7 @@ const _: () = {
         size_of::<Control>()
             == 48 + 20 * ADDRESSES_MAX + 8 * MACS_MAX + (24 + 8 * NAME_WORDS_MAX) * ZONES_MAX
     );
-    assert!(size_of::<Frame>() == 16 && size_of::<Query>() == 24 && size_of::<Selection>() == 40);
+    assert!(size_of::<Frame>() == 16 && size_of::<Query>() == 24 && size_of::<Selection>() == 48);
     assert!(
         size_of::<Scratch>() <= 32 * 1024,
         "the kernel's limit for a per-CPU element"

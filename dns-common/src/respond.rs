@@ -6,7 +6,7 @@ use crate::{
     layout::{CONTROL_ANSWERING, Control, Frame, Scratch},
     lookup::{self, Table},
     message, negative,
-    packet::Packet,
+    packet::{Packet, forget},
     reason::Reason,
 };
 
@@ -72,6 +72,7 @@ fn try_respond<E: Environment>(
     if let Some(denial) = denial {
         negative::select(environment, control, denial, scratch)?;
     }
+    let scratch = forget(scratch);
     answer::measure(scratch);
 
     // Grow first and cut last: in between the packet is as long as the longer of the two, and a

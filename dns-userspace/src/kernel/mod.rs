@@ -46,6 +46,8 @@ pub struct Options {
     pub names_max: Option<u32>,
     /// How long the programs answer after a renewal.
     pub lease: Duration,
+    /// The addresses of an answer are rotated from query to query.
+    pub rotate: bool,
     /// The programs log their decisions.
     pub trace: bool,
 }
@@ -58,6 +60,7 @@ impl Default for Options {
             answer_for: Vec::new(),
             names_max: None,
             lease: LEASE_DEFAULT,
+            rotate: false,
             trace: false,
         }
     }
@@ -136,6 +139,7 @@ impl Kernel {
             seed,
             &options.answer_for,
         ));
+        control.rotate(options.rotate);
         let counters = Arc::new(Counters::new(&mut ebpf)?);
         if options.trace {
             start_logger(&mut ebpf);
@@ -199,6 +203,11 @@ impl Kernel {
     /// Lets the programs answer, or makes them pass everything.
     pub fn answer(&self, on: bool) {
         self.control.answer(on);
+    }
+
+    /// Rotates the addresses of an answer from query to query, or stops to.
+    pub fn rotate(&self, on: bool) {
+        self.control.rotate(on);
     }
 
     /// Packets by reason, all CPUs together.

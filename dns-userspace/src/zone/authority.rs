@@ -23,7 +23,7 @@ pub(super) const DNS_SERVICE: (&str, &str) = ("kube-system", "kube-dns");
 pub struct Zone {
     pub(super) config: ZoneConfig,
     pub(super) state: State,
-    aliases: Aliases,
+    pub(super) aliases: Aliases,
     /// Unix time of the last change: the SOA's serial.
     pub(super) serial: u32,
     pub(super) synchronised: bool,
@@ -141,9 +141,7 @@ impl Zone {
         }
         match self.existence(&name, &subject) {
             Existence::Absent => Node::Absent,
-            Existence::Alias(target) => self
-                .alias(target)
-                .map_or(Node::SocketOnly, Node::Alias),
+            Existence::Alias(target) => self.alias(target).map_or(Node::SocketOnly, Node::Alias),
             Existence::Exists => Node::Records(
                 TYPES
                     .into_iter()

@@ -46,6 +46,8 @@ pub struct Host {
     zones: ZoneList,
     /// The tick at which it runs.
     pub now: u64,
+    /// What the rotation of the next answers is made of.
+    pub random: u64,
 }
 
 impl Host {
@@ -67,6 +69,7 @@ impl Host {
         control.zones = *zones.lock();
         Host {
             now: NOW,
+            random: 0,
             publisher,
             control,
             zones,
@@ -100,6 +103,7 @@ impl Host {
         let mut scratch = Scratch::new();
         scratch.name.fill(u64::MAX);
         scratch.record.fill(u64::MAX);
+        scratch.random = self.random;
         let reason = respond(&mut environment, &self.control, &mut scratch);
         let memory: Vec<u8> = environment.memory.iter().map(Cell::get).collect();
         let (before, rest) = memory.split_at(GUARD);
