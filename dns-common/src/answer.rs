@@ -107,7 +107,7 @@ pub fn select(control: &Control, scratch: &mut Scratch) -> Result<Found, Reason>
         };
     }
     let first = if count > 1 && control.flags & CONTROL_ROTATE != 0 {
-        (random(scratch) * count as u64 >> 32) as u32
+        ((random(scratch) * count as u64) >> 32) as u32
     } else {
         0
     };

@@ -21,6 +21,7 @@ const LANES: [u64; CELL_WORDS] = [
     0x5895_58cf_6d1e_ae65,
     0xa076_1d64_78bd_642f,
 ];
+const TYPE_CNAME: u16 = 5;
 /// The check field among the bits of the first word.
 const CHECK_FIELD: u64 = 0xffff_ffff;
 
@@ -148,10 +149,8 @@ pub struct Contents<'a> {
     pub a: &'a [[u8; 4]],
     /// AAAA addresses.
     pub aaaa: &'a [[u8; 16]],
-    /// Records of another type.
+    /// Records of another type. Beside a CNAME record the addresses are those of its target.
     pub other: Option<OtherRecords<'a>>,
-    /// `other` is a CNAME record, and the addresses are its target's.
-    pub alias: bool,
     /// There are records of further types, which the kernel does not hold.
     pub other_elsewhere: bool,
     /// There are SRV records, which the kernel does not hold.
@@ -220,9 +219,6 @@ pub fn encode(contents: &Contents, record: &mut Record) -> Result<usize, Unencod
                 next += put_bytes(&mut words[next..], address);
             }
         }
-        if contents.alias {
-            flags |= FLAG_ALIAS;
-        }
         if contents.other_elsewhere {
             flags |= FLAG_OTHER_ELSEWHERE;
         }
@@ -231,6 +227,9 @@ pub fn encode(contents: &Contents, record: &mut Record) -> Result<usize, Unencod
         }
         match contents.other {
             Some(other) if other.wire.len() <= OTHER_BYTES_MAX => {
+                if other.rtype == TYPE_CNAME {
+                    flags |= FLAG_ALIAS;
+                }
                 other_len = other.wire.len();
                 words[next] = u64::from(other.rtype)
                     | u64::from(other.answers) << 16

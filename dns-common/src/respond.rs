@@ -72,6 +72,8 @@ fn try_respond<E: Environment>(
     if let Some(denial) = denial {
         negative::select(environment, control, denial, scratch)?;
     }
+    // Else the compiler would carry what it knows of each kind of answer into the rest, and the verifier would go
+    // through that once for each of them.
     let scratch = forget(scratch);
     answer::measure(scratch);
 

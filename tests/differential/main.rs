@@ -26,9 +26,9 @@ use libtest_mimic::{Failed, Trial};
 use generate::Random;
 
 /// Queries, if `HOPZERO_DIFFERENTIAL_QUERIES` does not say.
-const QUERIES: u64 = 200_000;
+const QUERIES: u64 = 1_000_000;
 /// Queries of one zone.
-const QUERIES_A_ZONE: u64 = 5_000;
+const QUERIES_A_ZONE: u64 = 20_000;
 /// At least so many of a hundred are answered by the kernel: else the test would say little.
 const ANSWERED_PERCENT_MIN: u64 = 15;
 const NAME: &str = "the kernel's bytes are the socket's";

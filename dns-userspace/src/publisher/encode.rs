@@ -119,7 +119,6 @@ impl Encoder {
                 }
             }
             Node::Alias(Alias { cname, addresses }) => {
-                contents.alias = true;
                 other = Some(cname);
                 for rrset in addresses {
                     contents.ttl = rrset.ttl;
