@@ -26,6 +26,10 @@
 //! the question is the same bytes for every query of that name, compression pointers included,
 //! because the owner name has one length.
 //!
+//! The record of an alias (an `ExternalName` service) has the addresses of its target behind its own CNAME: one
+//! lookup answers, and one check holds the whole chain together. A change of the target is published as a change
+//! of its aliases too.
+//!
 //! # Why not a BPF hash map
 //!
 //! * **One lookup, any size.** A hash map has one value size. For 1,232-byte answers that is 1.4 KB a
@@ -98,7 +102,7 @@
 //! cannot see the suspension for free.
 
 use crate::limits::{
-    ADDRESSES_MAX, BUCKET_ENTRIES, CELL_BYTES, CELL_WORDS, MACS_MAX, NAME_WORDS_MAX,
+    ADDRESSES_MAX, BUCKET_ENTRIES, CELL_BYTES, CELL_WORDS, HEADER_BYTES, MACS_MAX, NAME_WORDS_MAX,
     RECORD_CELLS_MAX, ZONES_MAX,
 };
 
@@ -153,6 +157,10 @@ pub const FLAG_OTHER_ELSEWHERE: u8 = 8;
 /// The name has SRV records that are not stored. A service's name has them (all its ports at once) beside its
 /// addresses, which fit one cell without them; whoever asks for SRV asks for one port.
 pub const FLAG_SRV_ELSEWHERE: u8 = 16;
+
+/// The name is an alias: its other record is a CNAME, and the addresses are those of the target. A question for
+/// addresses is answered with the CNAME and the addresses behind it; one for another type passes.
+pub const FLAG_ALIAS: u8 = 32;
 
 /// The eight bytes before the pre-encoded records of another type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,6 +268,8 @@ impl Generation {
 pub const CONTROL_ANSWERING: u32 = 1;
 /// [`Control::flags`]: the deployment forwards, so answers carry RA.
 pub const CONTROL_RECURSION_AVAILABLE: u32 = 2;
+/// [`Control::flags`]: the addresses of an answer are rotated from query to query.
+pub const CONTROL_ROTATE: u32 = 4;
 
 /// What the daemon tells the programs: the only element of the map CONTROL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -366,6 +376,8 @@ pub struct Scratch {
     pub selection: Selection,
     /// A value on its detour; see [`crate::packet::launder`].
     pub laundry: u64,
+    /// State of the random numbers that answers are rotated by; see [`crate::answer`].
+    pub random: u64,
 }
 
 impl Scratch {
@@ -391,18 +403,9 @@ impl Scratch {
                 flags2: 0,
                 flags3: 0,
             },
-            selection: Selection {
-                word: 0,
-                records_len: 0,
-                message_len: 0,
-                answers: 0,
-                additionals: 0,
-                authority: 0,
-                rcode: 0,
-                truncated: 0,
-                owner: 0,
-            },
+            selection: Selection::NONE,
             laundry: 0,
+            random: 0,
         }
     }
 }
@@ -451,16 +454,28 @@ pub struct Query {
     pub flags3: u8,
 }
 
-/// The records that are put behind the question.
+/// What is put behind the question: encoded records, then addresses, either of which may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Selection {
-    /// First word of their data in the record.
-    pub word: u32,
-    /// Their bytes in the message.
+    /// First word of the encoded records in the record.
+    pub other_word: u32,
+    /// Their bytes, without the owner of a SOA, which is not always the question's name.
+    pub other_len: u32,
+    /// First word of the addresses in the record.
+    pub address_word: u32,
+    /// Offset of the addresses in the message, bytes.
+    pub address_offset: u32,
+    /// Number of addresses, of the type that was asked for.
+    pub addresses: u32,
+    /// The address that comes first; the others follow, and after the last one those before it.
+    pub first: u32,
+    /// Bytes of all records in the message.
     pub records_len: u32,
     /// Bytes of the whole answer.
     pub message_len: u32,
+    /// Offset in the message of the owner of the addresses, or of the SOA, bytes.
+    pub owner: u32,
     /// Records in the answer section.
     pub answers: u16,
     /// Records in the additional section, without OPT.
@@ -471,8 +486,29 @@ pub struct Selection {
     pub rcode: u8,
     /// 1 if the answer is larger than the client takes: no record is written, and TC is set.
     pub truncated: u8,
-    /// Offset of the SOA's owner in the question's name, bytes.
-    pub owner: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl Selection {
+    /// Nothing.
+    pub const NONE: Self = Selection {
+        other_word: 0,
+        other_len: 0,
+        address_word: 0,
+        address_offset: 0,
+        addresses: 0,
+        first: 0,
+        records_len: 0,
+        message_len: 0,
+        owner: HEADER_BYTES as u32,
+        answers: 0,
+        additionals: 0,
+        authority: 0,
+        rcode: 0,
+        truncated: 0,
+        reserved: 0,
+    };
 }
 
 const _: () = {
@@ -499,7 +535,7 @@ const _: () = {
         size_of::<Control>()
             == 48 + 20 * ADDRESSES_MAX + 8 * MACS_MAX + (24 + 8 * NAME_WORDS_MAX) * ZONES_MAX
     );
-    assert!(size_of::<Frame>() == 16 && size_of::<Query>() == 24 && size_of::<Selection>() == 24);
+    assert!(size_of::<Frame>() == 16 && size_of::<Query>() == 24 && size_of::<Selection>() == 48);
     assert!(
         size_of::<Scratch>() <= 32 * 1024,
         "the kernel's limit for a per-CPU element"

@@ -49,7 +49,7 @@
 
 use crate::{
     layout::{Control, Entry, Scratch, Selection, ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry},
-    limits::{LABELS_MAX, NAME_BYTES_MAX, NAME_WORDS_MAX},
+    limits::{HEADER_BYTES, LABELS_MAX, NAME_BYTES_MAX, NAME_WORDS_MAX},
     lookup::{self, Table},
     packet::{launder, opaque},
     reason::Reason,
@@ -145,15 +145,13 @@ pub fn select<T: Table>(
         return Err(Reason::Inconsistent);
     }
     scratch.selection = Selection {
-        word: word as u32 + 1,
+        other_word: word as u32 + 1,
+        other_len: header.other_len() as u32,
         records_len: POINTER_BYTES + header.other_len() as u32,
-        message_len: 0,
-        answers: 0,
-        additionals: 0,
+        owner: HEADER_BYTES as u32 + owner,
         authority: 1,
         rcode,
-        truncated: 0,
-        owner,
+        ..Selection::NONE
     };
     Ok(())
 }

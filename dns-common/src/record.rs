@@ -2,7 +2,8 @@
 
 use crate::{
     layout::{
-        FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE, FLAG_OTHER_ELSEWHERE, FLAG_SOA, FLAG_SOCKET_ONLY,
+        FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE, FLAG_ALIAS, FLAG_OTHER_ELSEWHERE, FLAG_SOA,
+        FLAG_SOCKET_ONLY,
         FLAG_SRV_ELSEWHERE, Scratch,
     },
     limits::{A_MAX, AAAA_MAX, CELL_WORDS, NAME_WORDS_MAX, OTHER_BYTES_MAX},
@@ -21,6 +22,7 @@ const LANES: [u64; CELL_WORDS] = [
     0x5895_58cf_6d1e_ae65,
     0xa076_1d64_78bd_642f,
 ];
+const TYPE_CNAME: u16 = 5;
 /// The check field among the bits of the first word.
 const CHECK_FIELD: u64 = 0xffff_ffff;
 
@@ -151,7 +153,7 @@ pub struct Contents<'a> {
     pub a: &'a [[u8; 4]],
     /// AAAA addresses.
     pub aaaa: &'a [[u8; 16]],
-    /// Records of another type.
+    /// Records of another type. Beside a CNAME record the addresses are those of its target.
     pub other: Option<OtherRecords<'a>>,
     /// There are records of further types, which the kernel does not hold.
     pub other_elsewhere: bool,
@@ -229,6 +231,9 @@ pub fn encode(contents: &Contents, record: &mut Record) -> Result<usize, Unencod
         }
         match contents.other {
             Some(other) if other.wire.len() <= OTHER_BYTES_MAX => {
+                if other.rtype == TYPE_CNAME {
+                    flags |= FLAG_ALIAS;
+                }
                 other_len = other.wire.len();
                 words[next] = u64::from(other.rtype)
                     | u64::from(other.answers) << 16

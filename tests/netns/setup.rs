@@ -43,10 +43,16 @@ pub enum By {
 }
 
 impl Setup {
+    /// Answers are the same each time, so that they can be compared.
     pub fn new(hook: &str) -> Result<Self> {
+        Self::with(hook, &["--loadbalance", "off"])
+    }
+
+    /// With these arguments of the daemon.
+    pub fn with(hook: &str, arguments: &[&str]) -> Result<Self> {
         let network = Network::new()?;
         let home = Home::shop()?;
-        let daemon = Daemon::start(&network.node, &home, hook)?;
+        let daemon = Daemon::start_with(&network.node, &home, hook, arguments)?;
         Ok(Self {
             daemon,
             network,

@@ -1,6 +1,7 @@
 //! The table of packets, through the loaded programs (`BPF_PROG_TEST_RUN`).
 
 mod lease;
+mod rotation;
 
 use std::{
     process::ExitCode,
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let names: Vec<String> = (PROGRAMS.iter())
         .flat_map(|program| cases.iter().map(move |case| name(*program, case)))
         .chain(PROGRAMS.map(lease_name))
+        .chain(PROGRAMS.map(rotation_name))
         .collect();
     harness::run(
         || {
@@ -36,7 +38,8 @@ fn main() -> ExitCode {
                     .map(move |case| trial(program, case, Arc::clone(&loaded)))
             });
             let leases = PROGRAMS.map(|program| lease_trial(program, cases.clone()));
-            Ok(trials.chain(leases).collect())
+            let rotations = PROGRAMS.map(|program| rotation_trial(program, cases.clone()));
+            Ok(trials.chain(leases).chain(rotations).collect())
         },
         &names,
     )
@@ -53,6 +56,16 @@ fn lease_name(program: Program) -> String {
 fn lease_trial(program: Program, cases: Vec<Case>) -> Trial {
     Trial::test(lease_name(program), move || {
         lease::ends(program, &cases).map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}
+
+fn rotation_name(program: Program) -> String {
+    format!("{program:?}: addresses are rotated")
+}
+
+fn rotation_trial(program: Program, cases: Vec<Case>) -> Trial {
+    Trial::test(rotation_name(program), move || {
+        rotation::is_even(program, &cases).map_err(|error| Failed::from(format!("{error:#}")))
     })
 }
 

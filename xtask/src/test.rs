@@ -17,7 +17,7 @@ pub struct Args {
     /// Reads of the layer torn; 1,000,000 if not given
     #[arg(long)]
     reads: Option<u64>,
-    /// Queries of the layer differential; 200,000 if not given
+    /// Queries of the layer differential; 1,000,000 if not given
     #[arg(long)]
     queries: Option<u64>,
     /// Packets of the layer hostile; 200,000 if not given

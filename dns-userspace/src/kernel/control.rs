@@ -7,7 +7,7 @@ use std::{
 };
 
 use hopzero_common::{
-    layout::{CONTROL_ANSWERING, Control, Generation, LAYOUT_VERSION, ZoneEntry},
+    layout::{CONTROL_ANSWERING, CONTROL_ROTATE, Control, Generation, ZoneEntry},
     limits::{ADDRESSES_MAX, MACS_MAX},
 };
 
@@ -85,13 +85,21 @@ impl ControlBlock {
         self.memory.publish(LEASE_WORD, tick);
     }
 
-    /// One store: every program that starts after it obeys.
+    /// Whether programs answer.
     pub(super) fn answer(&self, on: bool) {
-        let flags = if on { CONTROL_ANSWERING } else { 0 };
-        self.memory.publish(
-            FLAGS_WORD,
-            u64::from(LAYOUT_VERSION) | u64::from(flags) << 32,
-        );
+        self.set_flag(CONTROL_ANSWERING, on);
+    }
+
+    /// Whether the addresses of an answer are rotated.
+    pub(super) fn rotate(&self, on: bool) {
+        self.set_flag(CONTROL_ROTATE, on);
+    }
+
+    /// One store: every program that starts after it obeys.
+    fn set_flag(&self, flag: u32, on: bool) {
+        let (word, flag) = (self.memory.load(FLAGS_WORD), u64::from(flag) << 32);
+        let word = if on { word | flag } else { word & !flag };
+        self.memory.publish(FLAGS_WORD, word);
     }
 
     /// One store, after all that was published before: every program that starts after it reads this

@@ -60,6 +60,8 @@ pub struct Options {
     pub names_max: Option<u32>,
     /// How long the programs answer after a renewal.
     pub lease: Duration,
+    /// The addresses of an answer are rotated from query to query.
+    pub rotate: bool,
     /// The programs log their decisions.
     pub trace: bool,
 }
@@ -72,6 +74,7 @@ impl Default for Options {
             answer_for: Vec::new(),
             names_max: None,
             lease: LEASE_DEFAULT,
+            rotate: false,
             trace: false,
         }
     }
@@ -171,6 +174,7 @@ impl Kernel {
             seed,
             &options.answer_for,
         ));
+        control.rotate(options.rotate);
         let counters = Arc::new(Counters::new(&mut ebpf)?);
         let logger = (options.trace.then(|| start_logger(&mut ebpf))).flatten();
         let programs = Loaded {
@@ -274,6 +278,11 @@ impl Kernel {
     /// Lets the programs answer, or makes them pass everything.
     pub fn answer(&self, on: bool) {
         self.control.answer(on);
+    }
+
+    /// Rotates the addresses of an answer from query to query, or stops to.
+    pub fn rotate(&self, on: bool) {
+        self.control.rotate(on);
     }
 
     /// Packets by reason, all CPUs together.

@@ -280,6 +280,7 @@ fn has_addresses(node: &Node) -> bool {
         Node::Records(rrsets) => rrsets
             .iter()
             .any(|rrset| matches!(rrset.rtype, RecordType::A | RecordType::AAAA)),
+        Node::Alias(_) => true,
         Node::Absent | Node::SocketOnly => false,
     }
 }
@@ -288,7 +289,7 @@ fn has_addresses(node: &Node) -> bool {
 fn is_kept(zone: &Zone, name: &Name, node: &Node) -> bool {
     match node {
         Node::Absent => false,
-        Node::SocketOnly => true,
+        Node::SocketOnly | Node::Alias(_) => true,
         // The empty names within a reverse zone are many (up to 31 for an IPv6 address), and nobody
         // asks for them; a name that is not there passes to the socket.
         Node::Records(rrsets) => !rrsets.is_empty() || zone.config().origin.zone_of(name),

@@ -2,7 +2,7 @@
 
 use hickory_proto::{
     op::ResponseCode,
-    rr::{DNSClass, RecordType},
+    rr::{DNSClass, Record, RecordType},
 };
 
 use super::{
@@ -28,6 +28,7 @@ pub struct Reply {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Responder {
     recursion_available: bool,
+    rotates: bool,
 }
 
 impl Responder {
@@ -35,7 +36,14 @@ impl Responder {
     pub fn new(recursion_available: bool) -> Self {
         Self {
             recursion_available,
+            rotates: false,
         }
+    }
+
+    /// The same, which rotates the addresses of its answers, or does not.
+    #[must_use]
+    pub fn rotating(self, rotates: bool) -> Self {
+        Self { rotates, ..self }
     }
 
     /// The reply to one message, or why nothing may be sent.
@@ -56,7 +64,10 @@ impl Responder {
                 return Ok(writer::bare(header, rcode, self.recursion_available));
             }
         };
-        let answer = answer(&query, resolver);
+        let mut answer = answer(&query, resolver);
+        if self.rotates {
+            rotate(&mut answer.answers);
+        }
         Ok(writer::reply(
             &query,
             &answer,
@@ -73,6 +84,20 @@ pub fn respond(message: &[u8], transport: Transport, resolver: &dyn Resolver) ->
         .respond(message, transport, resolver)
         .ok()
         .map(|reply| reply.bytes)
+}
+
+/// Lets a random one of the addresses be the first, as the kernel does. CNAME records stay before them, and
+/// the additional section as it is: whoever reads that chooses by the SRV records.
+fn rotate(answers: &mut [Record]) {
+    let is_address =
+        |record: &Record| matches!(record.record_type(), RecordType::A | RecordType::AAAA);
+    let first = answers.iter().position(is_address);
+    // They are one RRset, the last of the section.
+    if let Some(addresses) = first.map(|first| &mut answers[first..])
+        && addresses.len() > 1
+    {
+        addresses.rotate_left(fastrand::usize(..addresses.len()));
+    }
 }
 
 fn answer(query: &Query<'_>, resolver: &dyn Resolver) -> Answer {

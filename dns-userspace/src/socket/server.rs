@@ -22,6 +22,8 @@ pub struct ServerConfig {
     pub tcp_limits: TcpLimits,
     /// RA in replies.
     pub recursion_available: bool,
+    /// The addresses of an answer are rotated from query to query.
+    pub rotate: bool,
 }
 
 /// An address that cannot be served, why, and what to do.
@@ -110,7 +112,8 @@ impl Server {
         counters: Arc<SocketCounters>,
         stop: CancellationToken,
     ) {
-        let responder = Responder::new(self.config.recursion_available);
+        let responder =
+            Responder::new(self.config.recursion_available).rotating(self.config.rotate);
         let mut tasks = JoinSet::new();
         for (udp, tcp) in self.sockets {
             tasks.spawn(udp::serve(

@@ -1,13 +1,17 @@
 //! Writing a reply, in the one form that the parent module's diagram fixes.
 
-use hickory_proto::{ProtoError, op::ResponseCode};
+use hickory_proto::{
+    ProtoError,
+    op::ResponseCode,
+    rr::{Name, RData},
+};
 
 use super::{
     Reply, UDP_ANSWER_BYTES_MAX,
     query::{Edns, HEADER_BYTES, Header, Query},
 };
 use crate::{
-    wire::{Pointers, write_record},
+    wire::{pointer, pointer_to_question, pointer_to_suffix, write_record},
     zone::Answer,
 };
 
@@ -117,7 +121,6 @@ fn write_opt(bytes: &mut Vec<u8>, edns: Edns, rcode: ResponseCode) {
     bytes.extend_from_slice(&[rcode.high(), 0, dnssec_ok, 0, 0, 0]);
 }
 
-/// Which pointers may replace an owner name.
 /// The counts of the three sections, or `None` where they do not fit.
 fn write_sections(
     bytes: &mut Vec<u8>,
@@ -125,21 +128,34 @@ fn write_sections(
     answer: &Answer,
     bytes_max: usize,
 ) -> Result<Option<[u16; 3]>, ProtoError> {
-    let sections = [
-        (&answer.answers, Pointers::Whole),
-        (&answer.authority, Pointers::Suffix),
-        (&answer.additionals, Pointers::Whole),
-    ];
     let mut counts = [0; 3];
-    for (count, (records, pointers)) in counts.iter_mut().zip(sections) {
-        for record in records {
-            write_record(bytes, &query.name, record, pointers)?;
-            if bytes.len() > bytes_max {
-                return Ok(None);
-            }
-            // Cannot overflow: a record has at least 11 bytes, and a message at most 65535.
-            *count += 1;
+    let mut target: Option<(&Name, u16)> = None;
+    for record in &answer.answers {
+        let owner = pointer_to_question(&query.name, &record.name).or_else(|| {
+            let (name, pointer) = target?;
+            (*name == record.name).then_some(pointer)
+        });
+        let data = write_record(bytes, owner, record)?;
+        if let RData::CNAME(cname) = &record.data {
+            target = pointer(data).map(|pointer| (&cname.0, pointer));
+        }
+        // Cannot overflow: a record has at least 11 bytes, and a message at most 65535.
+        counts[0] += 1;
+        if bytes.len() > bytes_max {
+            return Ok(None);
         }
     }
-    Ok(Some(counts))
+    for record in &answer.authority {
+        write_record(bytes, pointer_to_suffix(&query.name, &record.name), record)?;
+        counts[1] += 1;
+    }
+    for record in &answer.additionals {
+        let owner = pointer_to_question(&query.name, &record.name);
+        write_record(bytes, owner, record)?;
+        counts[2] += 1;
+        if bytes.len() > bytes_max {
+            return Ok(None);
+        }
+    }
+    Ok((bytes.len() <= bytes_max).then_some(counts))
 }

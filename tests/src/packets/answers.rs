@@ -38,6 +38,7 @@ pub fn cases(zone: Zone) -> Vec<Case> {
     }
     cases.push(padded(&zone));
     cases.push(literal());
+    cases.push(literal_alias());
     cases
 }
 
@@ -101,6 +102,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         }
     }
     messages.extend(negative());
+    messages.extend(aliases());
     // Sizes: 60 addresses need EDNS, the whole of it.
     let crowd = "crowd.shop.svc.cluster.local";
     messages.push(("60 A".into(), with_opt(message(crowd, A), 1232, false, &[])));
@@ -109,6 +111,38 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         "60 A, just".into(),
         with_opt(message(crowd, A), fits, false, &[]),
     ));
+    messages
+}
+
+/// Aliases of names in the zone: the CNAME, and the target's addresses.
+fn aliases() -> Vec<(String, Vec<u8>)> {
+    const CNAME: u16 = 5;
+    let questions: [(&str, &[u16]); 9] = [
+        ("to-web", &[A, CNAME]),
+        ("TO-Web", &[A, CNAME]),
+        ("to-dual", &[A, AAAA, CNAME]),
+        ("to-six", &[AAAA]),
+        ("to-db", &[A, AAAA, CNAME]),
+        ("to-host", &[A, AAAA]),
+        ("to-crowd", &[A, AAAA, CNAME]),
+        ("to-throng", &[A, AAAA, CNAME]),
+        ("To-Throng", &[A]),
+    ];
+    let mut messages = Vec::new();
+    for (name, qtypes) in questions {
+        for qtype in qtypes {
+            let plain = message(&format!("{name}.shop.svc.cluster.local"), *qtype);
+            // The last two are just enough, and one byte less, for 60 addresses behind a CNAME.
+            let just = 12 + 33 + 4 + 12 + 30 + 60 * 16 + 11;
+            for size in [512, 1232, just, just - 1] {
+                messages.push((
+                    format!("{name} {qtype}, OPT {size}"),
+                    with_opt(plain.clone(), size, false, &[]),
+                ));
+            }
+            messages.push((format!("{name} {qtype}"), plain));
+        }
+    }
     messages
 }
 
@@ -207,6 +241,26 @@ fn literal() -> Case {
     Case {
         name: "spelt out".into(),
         packet: v4(&query),
+        expect: Expect::Answer(answer(
+            CLIENT_V4.into(),
+            SERVER_V4.into(),
+            CLIENT_PORT,
+            &reply,
+        )),
+    }
+}
+
+/// The same for an alias: the target is spelt as the service spells it, and its addresses point there.
+fn literal_alias() -> Case {
+    let mut reply = vec![0x12, 0x34, 0x85, 0, 0, 1, 0, 2, 0, 0, 0, 0];
+    reply.extend_from_slice(b"\x06to-weB\x04shop\x03svc\x07cluster\x05local\0\0\x01\0\x01");
+    reply.extend_from_slice(b"\xc0\x0c\0\x05\0\x01\0\0\0\x05\0\x1c");
+    assert_eq!(reply.len(), 0x3b);
+    reply.extend_from_slice(b"\x03WEB\x04Shop\x03svc\x07cluster\x05local\0");
+    reply.extend_from_slice(b"\xc0\x3b\0\x01\0\x01\0\0\0\x05\0\x04\x0a\x60\x01\x01");
+    Case {
+        name: "an alias, spelt out".into(),
+        packet: v4(&message("to-weB.shop.svc.cluster.local", A)),
         expect: Expect::Answer(answer(
             CLIENT_V4.into(),
             SERVER_V4.into(),

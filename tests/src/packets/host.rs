@@ -47,6 +47,8 @@ pub struct Host {
     told: Told,
     /// The tick at which it runs.
     pub now: u64,
+    /// What the rotation of the next answers is made of.
+    pub random: u64,
 }
 
 impl Host {
@@ -68,6 +70,7 @@ impl Host {
         control.zones = told.lock().zones;
         Host {
             now: NOW,
+            random: 0,
             publisher,
             control,
             told,
@@ -103,6 +106,7 @@ impl Host {
         let mut scratch = Scratch::new();
         scratch.name.fill(u64::MAX);
         scratch.record.fill(u64::MAX);
+        scratch.random = self.random;
         let reason = respond(&mut environment, &self.control, &mut scratch);
         let memory: Vec<u8> = environment.memory.iter().map(Cell::get).collect();
         let (before, rest) = memory.split_at(GUARD);

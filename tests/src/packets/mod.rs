@@ -6,6 +6,7 @@
 //! | [`world`] | the zone that they ask |
 //! | [`host`] | the program, run on the host |
 //! | [`kernel`] | the program, run by `BPF_PROG_TEST_RUN` |
+//! | [`rotation`] | answers that are equal but for it |
 //! | [`passes`] | packets that must come out as they went in |
 //! | [`answers`] | packets that must be answered |
 
@@ -14,6 +15,7 @@ pub mod build;
 pub mod host;
 pub mod kernel;
 pub mod passes;
+pub mod rotation;
 pub mod world;
 
 use hopzero_common::reason::Reason;
@@ -36,6 +38,8 @@ pub enum Expect {
     Pass(Reason),
     /// It comes out as this answer.
     Answer(Vec<u8>),
+    /// It comes out as this answer, but its addresses may be rotated.
+    Rotated(Vec<u8>),
 }
 
 /// What became of a packet.
@@ -57,7 +61,7 @@ impl Case {
     pub fn judge(&self, outcome: &Outcome) -> Result<(), String> {
         let (answered, reason, packet) = match &self.expect {
             Expect::Pass(reason) => (false, *reason, &self.packet),
-            Expect::Answer(packet) => (true, Reason::Answered, packet),
+            Expect::Answer(packet) | Expect::Rotated(packet) => (true, Reason::Answered, packet),
         };
         if outcome.reason != reason {
             return Err(format!(
@@ -68,7 +72,11 @@ impl Case {
         if outcome.answered != answered {
             return Err(format!("{}: answered is {}", self.name, outcome.answered));
         }
-        if outcome.packet != *packet {
+        let is_rotated = || {
+            matches!(self.expect, Expect::Rotated(_))
+                && rotation::first(packet, &outcome.packet).is_some()
+        };
+        if outcome.packet != *packet && !is_rotated() {
             return Err(format!(
                 "{}: came out as\n  {}\nexpected\n  {}",
                 self.name,

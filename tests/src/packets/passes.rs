@@ -7,7 +7,7 @@ use hopzero_common::reason::Reason;
 use super::{
     Case, Expect,
     build::{
-        A, CLIENT_PORT, CLIENT_V4, CLIENT_V6, DNS_V4, DNS_V6, L3, PTR, SERVER_V4, SERVER_V6,
+        A, AAAA, CLIENT_PORT, CLIENT_V4, CLIENT_V6, DNS_V4, DNS_V6, L3, PTR, SERVER_V4, SERVER_V6,
         fix_v4_checksum, message, message_of, packet, v4, v6, with_opt,
     },
 };
@@ -504,6 +504,22 @@ fn names(cases: &mut Cases) {
     ask("cluster.local", NS, Reason::SocketOnly);
     ask("outside.shop.svc.cluster.local", A, Reason::SocketOnly);
     ask("outside.shop.svc.cluster.local", CNAME, Reason::SocketOnly);
+    // Aliases: the CNAME alone, or with a SOA, or with another CNAME.
+    for (alias, qtype) in [
+        ("to-web", AAAA),
+        ("to-six", A),
+        ("to-db", SRV),
+        ("to-web", SOA),
+        ("to-alias", A),
+        ("to-alias", CNAME),
+        ("to-itself", A),
+        ("to-nobody", A),
+        ("to-nobody", CNAME),
+        ("to-nothing", A),
+    ] {
+        let name = format!("{alias}.shop.svc.cluster.local");
+        ask(&name, qtype, Reason::SocketOnly);
+    }
     ask("pod.cluster.local", A, Reason::SocketOnly);
     ask(WEB, SRV, Reason::SocketOnly);
     // 90 targets are more than the kernel holds.

@@ -3,14 +3,16 @@
 use std::sync::LazyLock;
 
 use hopzero::publisher::table::Capacity;
-use hopzero_common::{frame::LinkLayer, limits::ANSWER_BYTES_MAX, reason::Reason};
+use hopzero_common::{
+    frame::LinkLayer, layout::CONTROL_ROTATE, limits::ANSWER_BYTES_MAX, reason::Reason,
+};
 use proptest::prelude::*;
 
 use super::{
     Case, Expect, Outcome, answers,
     build::{self, DNS_V4, DNS_V6, message_of, v4, v6, with_opt},
     host::Host,
-    passes, world,
+    passes, rotation, world,
 };
 
 thread_local! {
@@ -56,7 +58,7 @@ fn every_reason_of_the_parser_is_met() {
     let met: Vec<Reason> = (passes::cases().iter())
         .filter_map(|case| match case.expect {
             Expect::Pass(reason) => Some(reason),
-            Expect::Answer(_) => None,
+            Expect::Answer(_) | Expect::Rotated(_) => None,
         })
         .collect();
     for reason in Reason::ALL {
@@ -266,6 +268,56 @@ spec: {clusterIP: 10.96.7.7, clusterIPs: [10.96.7.7]}
             host.publish(&zone, &touched);
             assert_eq!(rcode(&host), expected);
         }
+    }
+}
+
+#[test]
+fn an_alias_follows_its_target() {
+    let mut zone = world::zone();
+    let mut host = Host::new(&zone);
+    let query = v4(&build::message("to-web.shop.svc.cluster.local", build::A));
+    let web = |address: &str| {
+        world::upsert(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop}}\n\
+             spec: {{clusterIP: {address}}}\n"
+        ))
+    };
+    let last = |outcome: Outcome| outcome.packet[outcome.packet.len() - 4..].to_vec();
+    assert_eq!(last(host.run(&query)), [10, 96, 1, 1]);
+    let touched = zone.apply(vec![web("10.96.9.9")], 1_700_000_001);
+    host.publish(&zone, &touched);
+    assert_eq!(last(host.run(&query)), [10, 96, 9, 9]);
+    let gone =
+        world::delete("{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}}");
+    let touched = zone.apply(vec![gone], 1_700_000_002);
+    host.publish(&zone, &touched);
+    assert_eq!(host.run(&query).reason, Reason::SocketOnly);
+}
+
+#[test]
+fn rotated_answers_begin_with_each_address() {
+    let mut host = Host::new(&world::zone());
+    host.control.flags |= CONTROL_ROTATE;
+    for case in answers::cases(world::zone()) {
+        let Expect::Answer(expected) = &case.expect else {
+            unreachable!("answers only");
+        };
+        let count = rotation::Addresses::of(expected).map_or(1, |addresses| addresses.count());
+        let mut seen = vec![0; count];
+        for random in 0..30 * count as u64 {
+            host.random = random << 32;
+            let outcome = host.run(&case.packet);
+            let first = rotation::first(expected, &outcome.packet);
+            seen[first.unwrap_or_else(|| panic!("{}: {outcome:?}", case.name))] += 1;
+            if count == 1 {
+                break;
+            }
+        }
+        assert!(
+            seen.iter().all(|times| *times > 0),
+            "{}: {seen:?}",
+            case.name
+        );
     }
 }
 

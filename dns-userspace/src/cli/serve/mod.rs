@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
 use hickory_proto::rr::Name;
 use ipnet::IpNet;
 
@@ -63,6 +63,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=3600))]
     ttl: u32,
 
+    /// Rotate the A and AAAA records of an answer from query to query, as the loadbalance plugin of `CoreDNS` does.
+    #[arg(long, value_name = "on|off", value_enum, default_value_t = Switch::On, hide_possible_values = true)]
+    loadbalance: Switch,
+
     /// Assign addresses of this network to Services without one. May be given for each family.
     #[arg(long, value_name = "CIDR")]
     service_cidr: Vec<IpNet>,
@@ -114,15 +118,23 @@ struct KernelArgs {
     trace: bool,
 }
 
-impl From<KernelArgs> for KernelOptions {
-    fn from(args: KernelArgs) -> Self {
-        Self {
-            devices: args.attach,
-            hook: args.hook,
-            answer_for: args.answer_for,
-            names_max: args.names_max,
-            lease: Duration::from_secs(args.lease),
-            trace: args.trace,
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+impl KernelArgs {
+    fn options(self, rotate: bool) -> KernelOptions {
+        KernelOptions {
+            devices: self.attach,
+            hook: self.hook,
+            answer_for: self.answer_for,
+            names_max: self.names_max,
+            lease: Duration::from_secs(self.lease),
+            rotate,
+            trace: self.trace,
         }
     }
 }
@@ -135,13 +147,15 @@ struct Options {
     listen: Vec<SocketAddr>,
     zone: ZoneConfig,
     control: Option<PathBuf>,
+    rotate: bool,
     kernel: KernelOptions,
 }
 
 pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     logging::init(args.log_format, args.log_level.as_deref())
         .unwrap_or_else(|error| usage(ErrorKind::InvalidValue, error));
-    let kernel = KernelOptions::from(args.kernel);
+    let rotate = args.loadbalance == Switch::On;
+    let kernel = args.kernel.options(rotate);
     kernel::check(&kernel).unwrap_or_else(|error| usage(ErrorKind::MissingRequiredArgument, error));
     let options = Options {
         manifests: args.manifests,
@@ -153,6 +167,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
             ttl: args.ttl,
         },
         control: args.control,
+        rotate,
         kernel,
     };
     tokio::runtime::Builder::new_multi_thread()

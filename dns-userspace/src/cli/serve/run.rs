@@ -45,6 +45,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let signals = Signals::new()?;
     let server = Server::bind(ServerConfig {
         listen: options.listen,
+        rotate: options.rotate,
         ..ServerConfig::default()
     })
     .await?;
