@@ -57,6 +57,8 @@ pub struct Attached {
     pub device: String,
     /// How.
     pub mode: Mode,
+    /// Whether one network is sent only so many answers a second.
+    pub limited: bool,
     _link: FdLink,
 }
 
@@ -71,6 +73,11 @@ pub(super) fn check_device(device: &str) -> Result<(), KernelError> {
         device: device.to_owned(),
     })?;
     Ok(())
+}
+
+/// A card has a device of its bus behind it.
+pub(super) fn is_card(device: &str) -> bool {
+    (Path::new("/sys/class/net").join(device).join("device")).exists()
 }
 
 /// The Ethernet address of a device.
@@ -93,15 +100,8 @@ pub(super) fn attach(ebpf: &mut Ebpf, device: &str, hook: Hook) -> Result<Attach
         Hook::Tc => &[Mode::Tcx],
         Hook::Xdp => &[Mode::XdpNative],
         Hook::XdpGeneric => &[Mode::XdpGeneric],
-        // A card has a device of its bus behind it. (Native XDP on the host's side of a veth would lose every reply.)
-        Hook::Auto
-            if Path::new("/sys/class/net")
-                .join(device)
-                .join("device")
-                .exists() =>
-        {
-            &[Mode::XdpNative, Mode::XdpGeneric, Mode::Tcx]
-        }
+        // (Native XDP on the host's side of a veth would lose every reply.)
+        Hook::Auto if is_card(device) => &[Mode::XdpNative, Mode::XdpGeneric, Mode::Tcx],
         Hook::Auto => &[Mode::Tcx, Mode::XdpGeneric],
     };
     let mut result = Err(KernelError::NoDevice {
@@ -132,6 +132,7 @@ fn attach_mode(ebpf: &mut Ebpf, device: &str, mode: Mode) -> Result<Attached, Ke
     Ok(Attached {
         device: device.to_owned(),
         mode,
+        limited: false,
         _link: link,
     })
 }

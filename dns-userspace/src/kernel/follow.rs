@@ -10,7 +10,9 @@ use hickory_proto::rr::Name;
 use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
-use super::{Counters, Kernel, KernelError, Options};
+use super::{
+    Counters, Kernel, KernelError, Options, Switch, SwitchError, Switched, switch::Switches,
+};
 use crate::{
     publisher::{Publisher, table::Capacity},
     zone::Zone,
@@ -31,7 +33,7 @@ pub struct Follower {
 /// What others may know of the kernel's part, at any time.
 #[derive(Default)]
 pub struct Status {
-    loaded: OnceLock<(Value, Arc<Counters>)>,
+    loaded: OnceLock<(Value, Arc<Counters>, Switches)>,
     names: AtomicU32,
     rejected: AtomicU64,
 }
@@ -39,12 +41,15 @@ pub struct Status {
 impl Status {
     /// For the control socket; `null` until the programs are attached.
     pub fn report(&self) -> Value {
-        let Some((description, counters)) = self.loaded.get() else {
+        let Some((description, counters, switches)) = self.loaded.get() else {
             return Value::Null;
         };
         let mut report = description.clone();
         report["names"] = json!(self.names.load(Ordering::Relaxed));
         report["rejected"] = json!(self.rejected.load(Ordering::Relaxed));
+        let off = switches.off();
+        report["hooks_off"] = json!(off.hooks);
+        report["zones_off"] = json!(off.zones);
         report["counters"] = match counters.read() {
             Ok(counters) => counters
                 .into_iter()
@@ -54,6 +59,15 @@ impl Status {
             Err(error) => json!({"error": error.to_string()}),
         };
         report
+    }
+
+    /// Switches answering off or on.
+    ///
+    /// # Errors
+    /// There is nothing of that name to be switched.
+    pub fn switch(&self, switch: &Switch) -> Result<Switched, SwitchError> {
+        let (_, _, switches) = self.loaded.get().ok_or(SwitchError::NotAttached)?;
+        switches.set(switch)
     }
 }
 
@@ -96,7 +110,8 @@ impl Follower {
             let description = kernel.describe();
             info!(kernel = %description, "answering in the kernel");
             // Set once: there is no kernel before.
-            let _ = self.status.loaded.set((description, kernel.counters()));
+            let loaded = (description, kernel.counters(), kernel.switches());
+            let _ = self.status.loaded.set(loaded);
             self.kernel = Some(kernel);
         }
         if let Some(kernel) = &self.kernel {
