@@ -1,6 +1,8 @@
 //! The table of packets, through the loaded programs (`BPF_PROG_TEST_RUN`).
 
 mod lease;
+mod limits;
+mod switches;
 
 use std::{
     process::ExitCode,
@@ -8,7 +10,7 @@ use std::{
 };
 
 use hopzero_tests::{
-    harness,
+    harness::{self, Test},
     packets::{
         Case, answers,
         kernel::{Loaded, Program},
@@ -22,10 +24,14 @@ const PROGRAMS: [Program; 2] = [Program::Xdp, Program::Tc];
 fn main() -> ExitCode {
     let cases: Vec<Case> = (passes::cases().into_iter())
         .chain(answers::cases(world::zone()))
+        .chain(answers::tagged_cases(world::zone()))
         .collect();
+    let others = [limits::tests(), switches::tests()];
+    let others: Vec<Test> = others.into_iter().flatten().collect();
     let names: Vec<String> = (PROGRAMS.iter())
         .flat_map(|program| cases.iter().map(move |case| name(*program, case)))
         .chain(PROGRAMS.map(lease_name))
+        .chain(others.iter().map(|test| test.name().to_owned()))
         .collect();
     harness::run(
         || {
@@ -36,7 +42,8 @@ fn main() -> ExitCode {
                     .map(move |case| trial(program, case, Arc::clone(&loaded)))
             });
             let leases = PROGRAMS.map(|program| lease_trial(program, cases.clone()));
-            Ok(trials.chain(leases).collect())
+            let others = others.into_iter().map(Test::trial);
+            Ok(trials.chain(leases).chain(others).collect())
         },
         &names,
     )

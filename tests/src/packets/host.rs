@@ -3,7 +3,10 @@
 use std::{
     cell::Cell,
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use hickory_proto::rr::Name;
@@ -13,18 +16,18 @@ use hopzero::publisher::{
     zones::ZoneSink,
 };
 use hopzero_common::{
-    frame::LinkLayer,
-    layout::{CONTROL_ANSWERING, Control, Scratch, ZoneEntry},
+    frame::{LinkLayer, Tag},
+    layout::{CONTROL_ANSWERING, CONTROL_XDP_OFF, Control, Scratch, ZoneEntry},
+    limit::Buckets,
     limits::{BUCKET_ENTRIES, CELL_WORDS, ZONES_MAX},
     lookup,
     packet::Packet,
-    reason::Reason,
     respond::{Environment, NoRoom, respond},
 };
 
 use super::{
     Outcome,
-    build::{DEVICE_MAC, SERVER_V4, SERVER_V6},
+    build::{DEVICE_MAC, SERVER_V4, SERVER_V6, VLAN},
     world,
 };
 use hopzero::zone::Zone;
@@ -44,6 +47,8 @@ pub struct Host {
     /// What the programs are told.
     pub control: Control,
     zones: ZoneList,
+    /// What networks may still be sent.
+    pub networks: Networks,
     /// The tick at which it runs.
     pub now: u64,
 }
@@ -70,6 +75,7 @@ impl Host {
             publisher,
             control,
             zones,
+            networks: Networks::default(),
         }
     }
 
@@ -81,11 +87,11 @@ impl Host {
 
     /// Runs the program over a packet.
     pub fn run(&self, packet: &[u8]) -> Outcome {
-        self.run_on(packet, LinkLayer::Unknown)
+        self.run_on(packet, LinkLayer::Unknown, None)
     }
 
     /// The same with what is known of the link layer.
-    pub fn run_on(&self, packet: &[u8], link: LinkLayer) -> Outcome {
+    pub fn run_on(&self, packet: &[u8], link: LinkLayer, tag: Option<Tag>) -> Outcome {
         let memory = vec![Cell::new(GUARD_BYTE); GUARD + ROOM + GUARD];
         for (cell, byte) in memory[GUARD..].iter().zip(packet) {
             cell.set(*byte);
@@ -95,6 +101,7 @@ impl Host {
             memory,
             len: packet.len(),
             link,
+            tag,
         };
         // What a run before has left in the working memory must not matter.
         let mut scratch = Scratch::new();
@@ -109,7 +116,7 @@ impl Host {
             "wrote outside of the packet"
         );
         Outcome {
-            answered: reason == Reason::Answered,
+            answered: reason.is_answer(),
             reason,
             packet: packet.to_vec(),
         }
@@ -156,8 +163,31 @@ fn control(table: &Table) -> Control {
     mac[..6].copy_from_slice(&DEVICE_MAC);
     control.macs[0] = u64::from_le_bytes(mac);
     control.macs_count = 1;
+    control.vlans[3] = VLAN;
     control.lease_until = NOW + 1;
     control
+}
+
+/// Room for a few networks.
+#[derive(Default)]
+pub struct Networks([(Cell<u64>, AtomicU64); 8]);
+
+impl Buckets for Run<'_> {
+    fn of(&self, network: u64) -> Option<&AtomicU64> {
+        let mut networks = self.host.networks.0.iter();
+        let found = networks.find(|(key, _)| key.get() == network);
+        found.map(|(_, bucket)| bucket)
+    }
+
+    fn add(&self, network: u64, bucket: u64) -> bool {
+        let mut networks = self.host.networks.0.iter();
+        let free = networks.find(|(key, _)| key.get() == 0);
+        free.is_some_and(|(key, word)| {
+            key.set(network);
+            word.store(bucket, Ordering::Relaxed);
+            true
+        })
+    }
 }
 
 struct Run<'a> {
@@ -166,6 +196,7 @@ struct Run<'a> {
     memory: Vec<Cell<u8>>,
     len: usize,
     link: LinkLayer,
+    tag: Option<Tag>,
 }
 
 impl Run<'_> {
@@ -177,6 +208,8 @@ impl Run<'_> {
 }
 
 impl Environment for Run<'_> {
+    const OFF: u32 = CONTROL_XDP_OFF;
+
     fn packet(&self) -> Packet {
         let start = self.memory[GUARD..].as_ptr().cast_mut().cast::<u8>();
         // SAFETY: within `memory`, whose cells may be written through shared references, and which
@@ -200,6 +233,10 @@ impl Environment for Run<'_> {
 
     fn link_layer(&self) -> LinkLayer {
         self.link
+    }
+
+    fn tag(&self) -> Option<Tag> {
+        self.tag
     }
 
     fn now(&self) -> u64 {

@@ -8,11 +8,13 @@
 //! | [`kernel`] | the program, run by `BPF_PROG_TEST_RUN` |
 //! | [`passes`] | packets that must come out as they went in |
 //! | [`answers`] | packets that must be answered |
+//! | [`limited`] | what becomes of them over the limit |
 
 pub mod answers;
 pub mod build;
 pub mod host;
 pub mod kernel;
+pub mod limited;
 pub mod passes;
 pub mod world;
 
@@ -36,6 +38,8 @@ pub enum Expect {
     Pass(Reason),
     /// It comes out as this answer.
     Answer(Vec<u8>),
+    /// It comes out as this answer, which says no more than TC=1.
+    Limited(Vec<u8>),
 }
 
 /// What became of a packet.
@@ -50,6 +54,22 @@ pub struct Outcome {
 }
 
 impl Case {
+    /// The same in a VLAN, with a priority that must be kept.
+    #[must_use]
+    pub fn tagged(self) -> Self {
+        let tag =
+            |packet: &[u8]| build::tagged(packet, build::DOT1Q, build::PRIORITY | build::VLAN);
+        Case {
+            name: format!("{}, in a VLAN", self.name),
+            packet: tag(&self.packet),
+            expect: match self.expect {
+                Expect::Pass(reason) => Expect::Pass(reason),
+                Expect::Answer(packet) => Expect::Answer(tag(&packet)),
+                Expect::Limited(packet) => Expect::Limited(tag(&packet)),
+            },
+        }
+    }
+
     /// Says how the outcome is not as it must be.
     ///
     /// # Errors
@@ -58,6 +78,7 @@ impl Case {
         let (answered, reason, packet) = match &self.expect {
             Expect::Pass(reason) => (false, *reason, &self.packet),
             Expect::Answer(packet) => (true, Reason::Answered, packet),
+            Expect::Limited(packet) => (true, Reason::Limited, packet),
         };
         if outcome.reason != reason {
             return Err(format!(
