@@ -163,6 +163,24 @@ pub fn opaque(value: usize) -> usize {
     value
 }
 
+/// The same memory, of which the compiler knows nothing any more. What is read from a map afterwards the verifier
+/// knows nothing of either: so it verifies what follows once, and not once for each way to here.
+#[inline(always)]
+pub fn forget<T>(value: &mut T) {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut pointer = core::ptr::from_mut(value);
+        // One move onto itself, as in `opaque`, but it may have changed all memory.
+        // SAFETY: it changes nothing.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) pointer, options(nostack, preserves_flags));
+        }
+        let _ = pointer;
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    let _ = value;
+}
+
 /// The same value, of which the verifier knows nothing: it comes back from map memory.
 ///
 /// After a loop the verifier knows the exact count for each way out, and would verify the rest of the

@@ -153,21 +153,19 @@ spec: {clusterIP: 10.96.20.98, ports: [{port: 80}]}
     setup.home.write("zz.yaml", touched)?;
     thread::sleep(Duration::from_secs(2));
     asked(&setup, &name(), By::Socket)?;
-    let stats = Command::new(binary()?)
+    let output = Command::new(binary()?)
         .arg("stats")
         .arg("--control")
         .arg(setup.home.control())
         .output()?;
-    let stats = String::from_utf8(stats.stdout)?;
-    let shown = |field: &str, value: &str| {
-        stats
-            .lines()
-            .any(|line| line.contains(field) && line.ends_with(value))
-    };
-    ensure!(
-        shown("zones_off", "cluster.local") && shown("hooks_off", "none"),
-        "{stats}"
-    );
+    let table = String::from_utf8(output.stdout)?;
+    for (field, value) in [("zones_off", "cluster.local"), ("hooks_off", "none")] {
+        let mut lines = table.lines();
+        ensure!(
+            lines.any(|line| line.contains(field) && line.ends_with(value)),
+            "{field}: {table}"
+        );
+    }
     switch(
         &setup,
         &["on", "--zone", "cluster.local"],
