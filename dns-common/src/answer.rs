@@ -23,7 +23,7 @@
 
 use crate::{
     checksum::{self, Sum},
-    frame::{DNS_V4, DNS_V6, L3},
+    frame::L3,
     layout::{
         CONTROL_RECURSION_AVAILABLE, CONTROL_ROTATE, Control, FLAG_A_TOO_LARGE,
         FLAG_AAAA_TOO_LARGE, FLAG_ALIAS, FLAG_OTHER_ELSEWHERE, FLAG_SOCKET_ONLY,
@@ -365,30 +365,32 @@ fn write_headers(packet: Packet, scratch: &Scratch) -> Option<()> {
     ethernet.write::<u32, 6>(destination4);
     ethernet.write::<u16, 10>(destination2);
     let udp_len = scratch.selection.message_len as u16 + 8;
+    let dns = scratch.frame.dns as usize;
     if scratch.frame.v6 != 0 {
-        write_v6(packet, udp_len)
+        write_v6(packet, dns, udp_len)
     } else {
-        write_v4(packet, udp_len)
+        write_v4(packet, dns, udp_len)
     }
 }
 
 /// IPv4 and UDP headers. The UDP checksum is 0, "not computed" (RFC 768).
 #[inline(always)]
-fn write_v4(packet: Packet, udp_len: u16) -> Option<()> {
-    const UDP: usize = L3 + 20;
-    let header = packet.head::<DNS_V4>()?;
-    let source = header.read::<u32, { L3 + 12 }>();
-    let destination = header.read::<u32, { L3 + 16 }>();
-    header.write::<u16, { L3 + 2 }>((udp_len + 20).to_be());
-    header.write::<u8, { L3 + 8 }>(TTL);
-    header.write::<u16, { L3 + 10 }>(0);
-    header.write::<u32, { L3 + 12 }>(destination);
-    header.write::<u32, { L3 + 16 }>(source);
+fn write_v4(packet: Packet, dns: usize, udp_len: u16) -> Option<()> {
+    const UDP: usize = 20;
+    // Counted back from the message: before it may be a tag.
+    let header = packet.window::<{ UDP + 8 }>(dns.wrapping_sub(UDP + 8))?;
+    let source = header.read::<u32, 12>();
+    let destination = header.read::<u32, 16>();
+    header.write::<u16, 2>((udp_len + 20).to_be());
+    header.write::<u8, 8>(TTL);
+    header.write::<u16, 10>(0);
+    header.write::<u32, 12>(destination);
+    header.write::<u32, 16>(source);
     let sum = Sum::default()
-        .add64(header.read::<u64, L3>())
-        .add64(header.read::<u64, { L3 + 8 }>())
-        .add32(header.read::<u32, { L3 + 16 }>());
-    header.write::<u16, { L3 + 10 }>(sum.finish());
+        .add64(header.read::<u64, 0>())
+        .add64(header.read::<u64, 8>())
+        .add32(header.read::<u32, 16>());
+    header.write::<u16, 10>(sum.finish());
     header.write::<u32, UDP>(header.read::<u32, UDP>().rotate_left(16));
     header.write::<u32, { UDP + 4 }>(u32::from(udp_len.to_be()));
     Some(())
@@ -397,27 +399,22 @@ fn write_v4(packet: Packet, udp_len: u16) -> Option<()> {
 /// IPv6 and UDP headers, with the full UDP checksum, which IPv6 demands (RFC 8200 section 8.1). A
 /// query that came from a local socket holds only a partial sum, so the old one cannot be updated.
 #[inline(always)]
-fn write_v6(packet: Packet, udp_len: u16) -> Option<()> {
-    const UDP: usize = L3 + 40;
-    let header = packet.head::<DNS_V6>()?;
-    let source = (
-        header.read::<u64, { L3 + 8 }>(),
-        header.read::<u64, { L3 + 16 }>(),
-    );
-    let destination = (
-        header.read::<u64, { L3 + 24 }>(),
-        header.read::<u64, { L3 + 32 }>(),
-    );
-    header.write::<u16, { L3 + 4 }>(udp_len.to_be());
-    header.write::<u8, { L3 + 7 }>(TTL);
-    header.write::<u64, { L3 + 8 }>(destination.0);
-    header.write::<u64, { L3 + 16 }>(destination.1);
-    header.write::<u64, { L3 + 24 }>(source.0);
-    header.write::<u64, { L3 + 32 }>(source.1);
+fn write_v6(packet: Packet, dns: usize, udp_len: u16) -> Option<()> {
+    const UDP: usize = 40;
+    let header = packet.window::<{ UDP + 8 }>(dns.wrapping_sub(UDP + 8))?;
+    let source = (header.read::<u64, 8>(), header.read::<u64, 16>());
+    let destination = (header.read::<u64, 24>(), header.read::<u64, 32>());
+    header.write::<u16, 4>(udp_len.to_be());
+    header.write::<u8, 7>(TTL);
+    header.write::<u64, 8>(destination.0);
+    header.write::<u64, 16>(destination.1);
+    header.write::<u64, 24>(source.0);
+    header.write::<u64, 32>(source.1);
     header.write::<u32, UDP>(header.read::<u32, UDP>().rotate_left(16));
     header.write::<u32, { UDP + 4 }>(u32::from(udp_len.to_be()));
-    let pseudo_header = checksum::pseudo_header(packet, true, UDP)?;
-    let sum = checksum::add_range(pseudo_header, packet, UDP, UDP + udp_len as usize)?.finish();
+    let udp = dns.wrapping_sub(8);
+    let pseudo_header = checksum::pseudo_header(packet, true, udp)?;
+    let sum = checksum::add_range(pseudo_header, packet, udp, udp + udp_len as usize)?.finish();
     // A computed 0 is sent as all ones.
     header.write::<u16, { UDP + 6 }>(if sum == 0 { 0xffff } else { sum });
     Some(())

@@ -103,7 +103,7 @@
 
 use crate::limits::{
     ADDRESSES_MAX, BUCKET_ENTRIES, CELL_BYTES, CELL_WORDS, HEADER_BYTES, MACS_MAX, NAME_WORDS_MAX,
-    RECORD_CELLS_MAX, ZONES_MAX,
+    RECORD_CELLS_MAX, VLANS_MAX, ZONES_MAX,
 };
 
 /// Version of everything in this module. Pinned maps with another version are not touched.
@@ -270,6 +270,17 @@ pub const CONTROL_ANSWERING: u32 = 1;
 pub const CONTROL_RECURSION_AVAILABLE: u32 = 2;
 /// [`Control::flags`]: the addresses of an answer are rotated from query to query.
 pub const CONTROL_ROTATE: u32 = 4;
+/// [`Control::flags`]: XDP is switched off.
+pub const CONTROL_XDP_OFF: u32 = 8;
+/// [`Control::flags`]: tc is switched off.
+pub const CONTROL_TC_OFF: u32 = 16;
+/// [`Control::flags`]: from this bit on one for each of [`Control::zones`], that it is switched off. They
+/// stand here and not with the zone: a switch is one store whatever else is written meanwhile, and
+/// a program has read this word already.
+pub const CONTROL_ZONES_OFF_SHIFT: u32 = 16;
+
+/// An element of [`Control::macs`]: what comes in there is limited ([`crate::limit`]).
+pub const MAC_LIMITED: u64 = 1 << 48;
 
 /// What the daemon tells the programs: the only element of the map CONTROL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,8 +306,14 @@ pub struct Control {
     pub v4: [u32; ADDRESSES_MAX],
     /// IPv6 addresses that we answer for, network order.
     pub v6: [[u64; 2]; ADDRESSES_MAX],
-    /// MAC addresses of the devices with XDP: six bytes, then two of zero.
+    /// MAC addresses of the devices with XDP: six bytes, then [`MAC_LIMITED`] or zero.
     pub macs: [u64; MACS_MAX],
+    /// Answers a second that one network may be sent: what its bucket gains with each tick.
+    pub limit_rate: u32,
+    /// What an answer takes from the bucket: ticks a second.
+    pub limit_cost: u32,
+    /// VLANs whose queries are answered, host order; 0 is none.
+    pub vlans: [u16; VLANS_MAX],
     /// The lease: from this tick on (jiffies) every packet passes. See the module docs.
     pub lease_until: u64,
     /// Zones, the longer names first; the first that a name lies in decides.
@@ -352,6 +369,9 @@ impl Control {
             v4: [0; ADDRESSES_MAX],
             v6: [[0; 2]; ADDRESSES_MAX],
             macs: [0; MACS_MAX],
+            limit_rate: 0,
+            limit_cost: 0,
+            vlans: [0; VLANS_MAX],
             lease_until: 0,
             zones: [ZoneEntry::NONE; ZONES_MAX],
         }
@@ -390,7 +410,7 @@ impl Scratch {
                 dns: 0,
                 message_len: 0,
                 v6: 0,
-                reserved: 0,
+                limit: 0,
             },
             query: Query {
                 hash: 0,
@@ -426,9 +446,16 @@ pub struct Frame {
     pub message_len: u32,
     /// 1 for IPv6, 0 for IPv4.
     pub v6: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// [`LIMIT_NONE`], [`LIMIT_APPLIES`] or [`LIMIT_EXCEEDED`].
+    pub limit: u32,
 }
+
+/// [`Frame::limit`]: the device is not limited.
+pub const LIMIT_NONE: u32 = 0;
+/// [`Frame::limit`]: it is.
+pub const LIMIT_APPLIES: u32 = 1;
+/// [`Frame::limit`]: and this answer is one too many.
+pub const LIMIT_EXCEEDED: u32 = 2;
 
 /// A query that may be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -528,12 +555,21 @@ const _: () = {
     assert!(offset_of!(Control, seed) == 16);
     assert!(offset_of!(Control, v4) == 40);
     assert!(offset_of!(Control, v6) == 40 + 4 * ADDRESSES_MAX);
-    assert!(offset_of!(Control, lease_until) == 40 + 20 * ADDRESSES_MAX + 8 * MACS_MAX);
-    assert!(offset_of!(Control, zones) == 48 + 20 * ADDRESSES_MAX + 8 * MACS_MAX);
+    assert!(offset_of!(Control, limit_rate) == 40 + 20 * ADDRESSES_MAX + 8 * MACS_MAX);
+    assert!(offset_of!(Control, vlans) == 48 + 20 * ADDRESSES_MAX + 8 * MACS_MAX);
+    assert!(VLANS_MAX.is_multiple_of(4) && ZONES_MAX <= 16);
+    assert!(
+        offset_of!(Control, lease_until) == 48 + 20 * ADDRESSES_MAX + 8 * MACS_MAX + 2 * VLANS_MAX
+    );
+    assert!(offset_of!(Control, zones) == 56 + 20 * ADDRESSES_MAX + 8 * MACS_MAX + 2 * VLANS_MAX);
     assert!(size_of::<ZoneEntry>() == 24 + 8 * NAME_WORDS_MAX);
     assert!(
         size_of::<Control>()
-            == 48 + 20 * ADDRESSES_MAX + 8 * MACS_MAX + (24 + 8 * NAME_WORDS_MAX) * ZONES_MAX
+            == 56
+                + 20 * ADDRESSES_MAX
+                + 8 * MACS_MAX
+                + 2 * VLANS_MAX
+                + (24 + 8 * NAME_WORDS_MAX) * ZONES_MAX
     );
     assert!(size_of::<Frame>() == 16 && size_of::<Query>() == 24 && size_of::<Selection>() == 48);
     assert!(

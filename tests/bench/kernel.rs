@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use hopzero::publisher::{Publisher, table::Capacity};
 use hopzero_tests::packets::{
-    build::{A, message, v4},
+    build::{A, DEVICE_MAC, message, v4},
     kernel::{Loaded, Program},
 };
 
@@ -109,6 +109,11 @@ pub fn measure(quick: bool, services: u32) -> anyhow::Result<Figures> {
             vec![resizing],
         );
     }
+    // From here on the device is limited, and each denial one too many.
+    bench.loaded.kernel.limit_mac(DEVICE_MAC)?;
+    let runs = bench.over_empty(Program::Xdp, &denied, true, 0.0)?;
+    let what = "a denial over the limit of its network: TC=1 alone";
+    figures.add("R2.limited", what, "ns", Target::None, runs);
     Ok(figures)
 }
 

@@ -10,7 +10,7 @@ use hopzero_tests::{
     harness,
     packets::{
         answers,
-        build::{DNS_V4, DNS_V6, L3, fix_v4_checksum},
+        build::{DNS_V4, DNS_V6, L3, dns_of, fix_v4_checksum},
         kernel::{Loaded, Program},
         passes, world,
     },
@@ -43,7 +43,9 @@ fn run() -> Result<()> {
     };
     // Twice the answered ones: a change of those is what comes furthest.
     let valid = || answers::cases(world::zone()).into_iter();
+    let tagged = answers::tagged_cases(world::zone());
     let seeds: Vec<Vec<u8>> = (passes::cases().into_iter().chain(valid()).chain(valid()))
+        .chain(tagged)
         .map(|case| case.packet)
         .filter(|packet| (PACKET_BYTES_MIN..PACKET_BYTES_MAX).contains(&packet.len()))
         .collect();
@@ -82,7 +84,7 @@ fn run() -> Result<()> {
 
 /// The reply of a packet parses, and is one to the question.
 fn is_answer(packet: &[u8], reply: &[u8]) -> Result<()> {
-    let dns = if packet[12] == 0x08 { DNS_V4 } else { DNS_V6 };
+    let dns = dns_of(packet);
     let (query, reply) = (&packet[dns..], reply.get(dns..).context("no message")?);
     ensure!(reply.len() <= ANSWER_BYTES_MAX, "{} bytes", reply.len());
     ensure!(query[..2] == reply[..2], "another ID");

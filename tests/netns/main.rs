@@ -6,13 +6,17 @@ mod edits;
 mod foreign;
 mod growth;
 mod lease;
+mod limit;
 mod passed;
 mod refusals;
 mod residue;
 mod resolver;
 mod setup;
+mod silence;
 mod start;
+mod switches;
 mod traffic;
+mod vlan;
 
 use std::process::ExitCode;
 
@@ -32,6 +36,10 @@ fn main() -> ExitCode {
         foreign::tests(),
         refusals::tests(),
         start::tests(),
+        vlan::tests(),
+        limit::tests(),
+        switches::tests(),
+        silence::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())
 }

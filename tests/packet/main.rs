@@ -1,7 +1,9 @@
 //! The table of packets, through the loaded programs (`BPF_PROG_TEST_RUN`).
 
 mod lease;
+mod limits;
 mod rotation;
+mod switches;
 
 use std::{
     process::ExitCode,
@@ -9,7 +11,7 @@ use std::{
 };
 
 use hopzero_tests::{
-    harness,
+    harness::{self, Test},
     packets::{
         Case, answers,
         kernel::{Loaded, Program},
@@ -23,11 +25,15 @@ const PROGRAMS: [Program; 2] = [Program::Xdp, Program::Tc];
 fn main() -> ExitCode {
     let cases: Vec<Case> = (passes::cases().into_iter())
         .chain(answers::cases(world::zone()))
+        .chain(answers::tagged_cases(world::zone()))
         .collect();
+    let others = [limits::tests(), switches::tests()];
+    let others: Vec<Test> = others.into_iter().flatten().collect();
     let names: Vec<String> = (PROGRAMS.iter())
         .flat_map(|program| cases.iter().map(move |case| name(*program, case)))
         .chain(PROGRAMS.map(lease_name))
         .chain(PROGRAMS.map(rotation_name))
+        .chain(others.iter().map(|test| test.name().to_owned()))
         .collect();
     harness::run(
         || {
@@ -39,7 +45,8 @@ fn main() -> ExitCode {
             });
             let leases = PROGRAMS.map(|program| lease_trial(program, cases.clone()));
             let rotations = PROGRAMS.map(|program| rotation_trial(program, cases.clone()));
-            Ok(trials.chain(leases).chain(rotations).collect())
+            let others = others.into_iter().map(Test::trial);
+            Ok(trials.chain(leases).chain(rotations).chain(others).collect())
         },
         &names,
     )

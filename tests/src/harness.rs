@@ -58,7 +58,13 @@ impl Test {
         }
     }
 
-    fn trial(self) -> Trial {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// As libtest runs it.
+    pub fn trial(self) -> Trial {
         let Self { name, body } = self;
         Trial::test(name, move || {
             body().map_err(|error| Failed::from(format!("{error:#}")))

@@ -19,6 +19,19 @@ pub enum Offload {
     SendChecksum = 0x17,
     /// Received packets are merged. On a veth this turns NAPI on.
     Gro = 0x2c,
+    /// Tags of VLANs stand beside packets that are sent and received, and not in them.
+    VlanTags = 0x26,
+}
+
+impl Offload {
+    /// What the kernel calls "on": one, or flags.
+    fn on(self) -> u32 {
+        match self {
+            // ETH_FLAG_TXVLAN, ETH_FLAG_RXVLAN
+            Self::VlanTags => 1 << 7 | 1 << 8,
+            _ => 1,
+        }
+    }
 }
 
 /// struct `ethtool_value`.
@@ -46,8 +59,9 @@ pub fn switch(namespace: &Namespace, device: &str, offload: Offload, on: bool) -
     ensure!(device.len() < name.len(), "{device}: too long");
     name[..device.len()].copy_from_slice(device.as_bytes());
     let set = offload as u32;
+    let value_of = |on| if on { offload.on() } else { 0 };
     // Each command that reads has the number before the one that sets.
-    for (command, data) in [(set, u32::from(on)), (set - 1, u32::from(!on))] {
+    for (command, data) in [(set, value_of(on)), (set - 1, value_of(!on))] {
         let mut value = Value { command, data };
         let mut request = Request {
             name,
@@ -62,7 +76,7 @@ pub fn switch(namespace: &Namespace, device: &str, offload: Offload, on: bool) -
                 .with_context(|| format!("{device}: {offload:?}"));
         }
         ensure!(
-            value.data == u32::from(on),
+            value.data == value_of(on),
             "{device}: {offload:?} stays {}",
             value.data
         );

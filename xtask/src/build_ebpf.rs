@@ -20,8 +20,8 @@ use crate::{
 
 const TARGET: &str = "bpfel-unknown-none";
 const BINARY: &str = "hopzero-ebpf";
-/// The benchmarks' generators, and the program that a test wants broken.
-const OTHER_BINARIES: [&str; 2] = ["hopzero-bench", "hopzero-unverified"];
+/// The benchmarks' generators, the program that a test wants broken, and one that stands in for a VLAN device.
+const OTHER_BINARIES: [&str; 3] = ["hopzero-bench", "hopzero-unverified", "hopzero-tag"];
 
 #[derive(clap::Args)]
 pub struct Args {

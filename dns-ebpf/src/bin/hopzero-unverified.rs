@@ -17,7 +17,7 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use hopzero_common::{reason::Reason, respond::respond};
+use hopzero_common::respond::respond;
 
 /// What is broken.
 const VERIFIES: bool = false;
@@ -29,10 +29,7 @@ pub fn hopzero_xdp(ctx: XdpContext) -> u32 {
     };
     let reason = respond(&mut environment::Xdp(&ctx), control, scratch);
     maps::count(reason);
-    match reason {
-        Reason::Answered => XDP_TX,
-        _ => XDP_PASS,
-    }
+    if reason.is_answer() { XDP_TX } else { XDP_PASS }
 }
 
 /// Only because the loader wants both programs.

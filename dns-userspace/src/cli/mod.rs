@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod kernel;
 mod query;
 mod serve;
 mod stats;
@@ -22,6 +23,9 @@ Examples:
     hopzero serve --manifests ./manifests --listen 169.254.20.10:53 \\
         --attach veth1,veth2 --answer-for 10.96.0.10
 
+  Stop answering in the kernel, at once:
+    hopzero kernel off
+
 `hopzero help COMMAND` says more about each command.";
 
 /// Kubernetes DNS, answered in the kernel where a pod's query is first seen.
@@ -37,6 +41,7 @@ enum Command {
     Serve(Box<serve::Args>),
     Query(query::Args),
     Stats(stats::Args),
+    Kernel(kernel::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -45,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::main(*args),
         Command::Query(args) => query::main(&args),
         Command::Stats(args) => stats::main(&args),
+        Command::Kernel(args) => kernel::main(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hopzero: {error:#}");

@@ -59,6 +59,8 @@ pub struct Attached {
     pub device: String,
     /// How.
     pub mode: Mode,
+    /// Whether one network is sent only so many answers a second.
+    pub limited: bool,
     link: FdLink,
 }
 
@@ -73,6 +75,11 @@ pub(super) fn check_device(device: &str) -> Result<(), KernelError> {
         device: device.to_owned(),
     })?;
     Ok(())
+}
+
+/// A card has a device of its bus behind it.
+pub(super) fn is_card(device: &str) -> bool {
+    (Path::new("/sys/class/net").join(device).join("device")).exists()
 }
 
 /// The Ethernet address of a device.
@@ -95,15 +102,8 @@ pub(super) fn attach(ebpf: &mut Ebpf, device: &str, hook: Hook) -> Result<Attach
         Hook::Tc => &[Mode::Tcx],
         Hook::Xdp => &[Mode::XdpNative],
         Hook::XdpGeneric => &[Mode::XdpGeneric],
-        // A card has a device of its bus behind it. (Native XDP on the host's side of a veth would lose every reply.)
-        Hook::Auto
-            if Path::new("/sys/class/net")
-                .join(device)
-                .join("device")
-                .exists() =>
-        {
-            &[Mode::XdpNative, Mode::XdpGeneric, Mode::Tcx]
-        }
+        // (Native XDP on the host's side of a veth would lose every reply.)
+        Hook::Auto if is_card(device) => &[Mode::XdpNative, Mode::XdpGeneric, Mode::Tcx],
         Hook::Auto => &[Mode::Tcx, Mode::XdpGeneric],
     };
     let mut result = Err(KernelError::NoDevice {
@@ -134,6 +134,7 @@ fn attach_mode(ebpf: &mut Ebpf, device: &str, mode: Mode) -> Result<Attached, Ke
     Ok(Attached {
         device: device.to_owned(),
         mode,
+        limited: false,
         link,
     })
 }
@@ -178,13 +179,23 @@ impl Attached {
     /// Puts another object's program, which is loaded, in the place of the one that is attached. The link stays
     /// (`BPF_LINK_UPDATE`): each packet meets one of the two, and the order among others' programs is as it was.
     pub(super) fn move_to(self, ebpf: &mut Ebpf) -> Result<Self, KernelError> {
-        let Attached { device, mode, link } = self;
+        let Attached {
+            device,
+            mode,
+            limited,
+            link,
+        } = self;
         let moved = match mode {
             Mode::Tcx => move_tcx(ebpf, link)?,
             Mode::XdpNative | Mode::XdpGeneric => move_xdp(ebpf, link)?,
         };
         match moved {
-            Ok(link) => Ok(Attached { device, mode, link }),
+            Ok(link) => Ok(Attached {
+                device,
+                mode,
+                limited,
+                link,
+            }),
             Err(error) => {
                 // aya has dropped the link, and detached what it held: until the next line packets pass.
                 warn!(device, %error, "the program is not replaced in place: attaching anew");

@@ -12,6 +12,7 @@ mod grace;
 mod lease;
 mod object;
 mod status;
+mod switch;
 
 use std::{
     io, mem,
@@ -23,7 +24,7 @@ use std::{
 use aya::{Ebpf, EbpfLoader, maps::Map};
 use hopzero_common::{
     layout::{Control, Generation, ZoneEntry},
-    limits::CELL_WORDS,
+    limits::{CELL_WORDS, NETWORKS_MAX, VLANS_MAX},
 };
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
@@ -36,6 +37,7 @@ pub use follow::Follower;
 pub use lease::{LEASE_DEFAULT, RENEWED_EVERY};
 pub use object::OBJECT;
 pub use status::Status;
+pub use switch::{HookSwitch, Switch, SwitchError, Switched, Target};
 
 use crate::publisher::{
     Publisher,
@@ -46,6 +48,19 @@ use crate::publisher::{
 use control::ControlBlock;
 use grace::Grace;
 use lease::Clock;
+use switch::Switches;
+
+/// Answers a second to one network, unless configured: NSD's default. More than a node's resolver or a
+/// few hosts ask of us, and next to nothing for a victim.
+pub const RATE_LIMIT_DEFAULT: u32 = 200;
+/// The largest limit; a second's worth of it fits a bucket.
+pub const RATE_LIMIT_MAX: u32 = 1_000_000;
+/// The most VLANs that are answered.
+pub const VLANS: usize = VLANS_MAX;
+
+/// What the map NETWORKS has for a network, bytes: an element of `BPF_MAP_TYPE_LRU_HASH` (48 of the kernel's, key,
+/// value) and its bucket's head.
+const NETWORK_BYTES: u64 = 48 + 8 + 8 + 16;
 
 /// What the command line asks of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +73,13 @@ pub struct Options {
     pub answer_for: Vec<IpAddr>,
     /// Capacity of the table of names; `None` for half as much again as the zone has, and more when that is full.
     pub names_max: Option<u32>,
+    /// VLANs whose queries are answered.
+    pub vlans: Vec<u16>,
+    /// Answers a second to one network that asks by XDP; 0 for any number, `None` for
+    /// [`RATE_LIMIT_DEFAULT`] on cards and any number elsewhere.
+    pub rate_limit: Option<u32>,
+    /// Devices without that limit.
+    pub trusted: Vec<String>,
     /// How long the programs answer after a renewal.
     pub lease: Duration,
     /// The addresses of an answer are rotated from query to query.
@@ -73,9 +95,34 @@ impl Default for Options {
             hook: Hook::default(),
             answer_for: Vec::new(),
             names_max: None,
+            vlans: Vec::new(),
+            rate_limit: None,
+            trusted: Vec::new(),
             lease: LEASE_DEFAULT,
             rotate: false,
             trace: false,
+        }
+    }
+}
+
+impl Options {
+    /// Whether answers by XDP on a device are limited.
+    fn limits(&self, device: &str) -> bool {
+        let trusted = self.trusted.iter().any(|trusted| trusted == device);
+        !trusted
+            && self
+                .rate_limit
+                .map_or(attach::is_card(device), |rate| rate > 0)
+    }
+
+    /// Networks that there must be room for; a map has one element at the least.
+    fn networks(&self) -> u32 {
+        let limited = self.rate_limit.is_some_and(|rate| rate > 0)
+            || self.devices.iter().any(|device| self.limits(device));
+        if limited && self.hook != Hook::Tc {
+            u32::try_from(NETWORKS_MAX).unwrap_or(u32::MAX)
+        } else {
+            1
         }
     }
 }
@@ -90,6 +137,8 @@ pub struct Kernel {
     counters: Arc<Counters>,
     clock: Clock,
     _logger: Option<AbortOnDropHandle<()>>,
+    rate_limit: u32,
+    networks: u32,
     ebpf: Ebpf,
 }
 
@@ -151,6 +200,7 @@ impl Kernel {
             .override_global("AYA_LOG_LEVEL", &log_level, false)
             .map_max_entries("INDEX", capacity.index_buckets())
             .map_max_entries("CELLS", capacity.cells)
+            .map_max_entries("NETWORKS", options.networks())
             .load(object)
             .map_err(|error| KernelError::from_load(&error))?;
         let index = map_words(
@@ -168,12 +218,7 @@ impl Kernel {
         let clock = map_words(&mut ebpf, "CLOCK", 1)?;
         let clock = Clock::new(&ebpf, clock)?;
         let seed = control::random_seed();
-        let control = Arc::new(ControlBlock::new(
-            control,
-            capacity,
-            seed,
-            &options.answer_for,
-        ));
+        let control = Arc::new(ControlBlock::new(control, capacity, seed, options));
         control.rotate(options.rotate);
         let counters = Arc::new(Counters::new(&mut ebpf)?);
         let logger = (options.trace.then(|| start_logger(&mut ebpf))).flatten();
@@ -188,6 +233,8 @@ impl Kernel {
             counters,
             clock,
             _logger: logger,
+            rate_limit: options.rate_limit.unwrap_or(RATE_LIMIT_DEFAULT),
+            networks: options.networks(),
             ebpf,
         })
     }
@@ -198,9 +245,16 @@ impl Kernel {
     /// The device, the hook, the reason and the remedy.
     pub fn attach(&mut self, options: &Options) -> Result<(), KernelError> {
         for device in &options.devices {
-            let attached = attach::attach(&mut self.ebpf, device, options.hook)?;
+            let mut attached = attach::attach(&mut self.ebpf, device, options.hook)?;
             if attached.mode != Mode::Tcx {
-                self.trust_mac(attach::mac_of(device)?)?;
+                attached.limited = options.limits(device);
+                self.control
+                    .add_mac(attach::mac_of(device)?, attached.limited)?;
+            } else if options.limits(device) {
+                warn!(
+                    device,
+                    "answers are not limited (--rate-limit) on a device with tc"
+                );
             }
             info!(device, mode = attached.mode.label(), "attached");
             self.attached.push(attached);
@@ -218,6 +272,7 @@ impl Kernel {
             attach::load_for(&mut self.ebpf, attached.mode)?;
         }
         self.control.add_macs_of(&other.control);
+        self.control.switches_of(&other.control);
         for attached in mem::take(&mut other.attached) {
             let device = attached.device.clone();
             match attached.move_to(&mut self.ebpf) {
@@ -237,12 +292,27 @@ impl Kernel {
         attach::load(&mut self.ebpf)
     }
 
-    /// Adds a link-layer destination that XDP answers for.
+    /// Adds a link-layer destination that XDP answers for, without a limit.
     ///
     /// # Errors
     /// There are too many.
     pub fn trust_mac(&mut self, mac: [u8; 6]) -> Result<(), KernelError> {
-        self.control.add_mac(mac)
+        self.control.add_mac(mac, false)
+    }
+
+    /// The same with the limit.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn limit_mac(&mut self, mac: [u8; 6]) -> Result<(), KernelError> {
+        self.control.add_mac(mac, true)
+    }
+
+    /// What can be switched off and on at any time.
+    pub fn switches(&self) -> Switches {
+        let zones = self.publisher.zones();
+        let zones = zones.map(|(index, name)| (index, name.clone())).collect();
+        Switches::new(Arc::clone(&self.control), zones)
     }
 
     /// Lets the programs answer for so long from now on; not at all if the machine was suspended since
@@ -251,7 +321,11 @@ impl Kernel {
     /// # Errors
     /// The kernel does not tell the time, and the lease is as it was.
     pub fn renew_lease(&mut self, lease: Duration) -> Result<(), KernelError> {
-        renew(&mut self.clock, &self.ebpf, &self.control, lease)
+        renew(&mut self.clock, &self.ebpf, &self.control, lease)?;
+        // By now the ticks of a second are known.
+        let ticks = self.clock.rate().unwrap_or(1);
+        self.control.limit(self.rate_limit, ticks);
+        Ok(())
     }
 
     /// The publisher, and what it is to call while it works: progress renews the lease.
@@ -305,13 +379,19 @@ impl Kernel {
             })
             .collect();
         let devices: Vec<_> = (self.attached.iter())
-            .map(|attached| json!({"device": attached.device, "mode": attached.mode.label()}))
+            .map(|attached| {
+                let mut device = json!({"device": attached.device, "mode": attached.mode.label()});
+                if attached.limited {
+                    device["rate_limit"] = json!(self.rate_limit);
+                }
+                device
+            })
             .collect();
         json!({
             "devices": devices,
             "programs": programs,
             "capacity": table.capacity().names,
-            "bytes": table.capacity().bytes(),
+            "bytes": table.capacity().bytes() + u64::from(self.networks) * NETWORK_BYTES,
         })
     }
 }

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hopzero_common::reason::Reason;
 use serde_json::{Map, Value, json};
 
-use super::{Counters, Kernel, KernelError};
+use super::{
+    Counters, Kernel, KernelError,
+    switch::{Switch, SwitchError, Switched, Switches},
+};
 
 /// What the control socket reports.
 #[derive(Default)]
@@ -21,6 +24,7 @@ struct Inner {
 struct Loaded {
     description: Value,
     counters: Arc<Counters>,
+    switches: Switches,
     /// What those before them have counted.
     before: Vec<(Reason, u64)>,
 }
@@ -57,6 +61,9 @@ impl Status {
         report["builds_failed"] = json!(figures.builds_failed);
         report["growths"] = json!(figures.growths);
         report["growths_failed"] = json!(figures.growths_failed);
+        let off = loaded.switches.off();
+        report["hooks_off"] = json!(off.hooks);
+        report["zones_off"] = json!(off.zones);
         report["counters"] = match loaded.sums() {
             Ok(counters) => counters
                 .into_iter()
@@ -71,16 +78,32 @@ impl Status {
     /// These programs answer from now on; those before them no longer count.
     pub(super) fn loaded(&self, kernel: &Kernel) -> Result<(), KernelError> {
         let mut inner = self.lock();
+        let switches = kernel.switches();
         let before = match &inner.loaded {
-            Some(loaded) => loaded.sums()?,
+            Some(loaded) => {
+                // Again: there may have been a switch since they were taken over.
+                switches.follow(&loaded.switches);
+                loaded.sums()?
+            }
             None => Vec::new(),
         };
         inner.loaded = Some(Loaded {
             description: kernel.describe(),
             counters: kernel.counters(),
+            switches,
             before,
         });
         Ok(())
+    }
+
+    /// Switches answering off or on.
+    ///
+    /// # Errors
+    /// There is nothing of that name to be switched.
+    pub fn switch(&self, switch: &Switch) -> Result<Switched, SwitchError> {
+        let inner = self.lock();
+        let loaded = inner.loaded.as_ref().ok_or(SwitchError::NotAttached)?;
+        loaded.switches.set(switch)
     }
 
     pub(super) fn figures(&self, figures: Figures) {

@@ -240,6 +240,11 @@ impl Publisher {
         }
     }
 
+    /// The zones that the programs know, by their places in the list.
+    pub fn zones(&self) -> impl Iterator<Item = (usize, &Name)> {
+        self.zones.listed()
+    }
+
     /// The table, for figures.
     pub fn table(&self) -> &Table {
         &self.table

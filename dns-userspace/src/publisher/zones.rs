@@ -95,6 +95,13 @@ impl Zones {
         table.give_detached(before);
     }
 
+    /// The zones of the list, by their places.
+    pub fn listed(&self) -> impl Iterator<Item = (usize, &Name)> {
+        (self.list.iter().enumerate())
+            .filter(|(_, listed)| listed.is_zone)
+            .map(|(index, listed)| (index, &listed.name))
+    }
+
     /// A name has no record although it exists: nothing is denied any more.
     pub fn incomplete(&mut self, programs: &mut dyn Programs) {
         for (index, listed) in self.list.iter_mut().enumerate() {

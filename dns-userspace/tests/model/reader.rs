@@ -1,7 +1,7 @@
 //! The reader: the programs' own lookup, over loom's atomics.
 
 use hopzero_common::{
-    layout::{Control, Scratch},
+    layout::{self, Control, Scratch},
     limits::{BUCKET_ENTRIES, CELL_WORDS},
     lookup::{self, AtomicU64, Table},
     name::hash_of,
@@ -89,7 +89,7 @@ impl Reader {
             follows: self.follows,
         };
         let mut control = Box::new(Control::zeroed());
-        control.buckets = generation.buckets;
+        control.generation = layout::Generation::new(0, generation.buckets).0;
         // With one cell, every home is the tombstone, which never changes.
         control.cells = 1;
         if self.looks_home {

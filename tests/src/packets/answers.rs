@@ -42,6 +42,11 @@ pub fn cases(zone: Zone) -> Vec<Case> {
     cases
 }
 
+/// The same in a VLAN.
+pub fn tagged_cases(zone: Zone) -> impl Iterator<Item = Case> {
+    cases(zone).into_iter().map(Case::tagged)
+}
+
 /// Names and messages that the socket and the kernel answer alike.
 fn messages() -> Vec<(String, Vec<u8>)> {
     let long = format!(

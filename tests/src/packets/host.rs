@@ -4,7 +4,10 @@ use std::{
     cell::Cell,
     io,
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use hickory_proto::rr::Name;
@@ -14,18 +17,18 @@ use hopzero::publisher::{
     table::{Capacity, Table},
 };
 use hopzero_common::{
-    frame::LinkLayer,
-    layout::{CONTROL_ANSWERING, Control, Generation, Scratch, ZoneEntry},
+    frame::{LinkLayer, Tag},
+    layout::{CONTROL_ANSWERING, CONTROL_XDP_OFF, Control, Generation, Scratch, ZoneEntry},
+    limit::Buckets,
     limits::{BUCKET_ENTRIES, CELL_WORDS},
     lookup,
     packet::Packet,
-    reason::Reason,
     respond::{Environment, NoRoom, respond},
 };
 
 use super::{
     Outcome,
-    build::{DEVICE_MAC, SERVER_V4, SERVER_V6},
+    build::{DEVICE_MAC, SERVER_V4, SERVER_V6, VLAN},
     world,
 };
 use hopzero::zone::Zone;
@@ -45,6 +48,8 @@ pub struct Host {
     /// What the programs are told.
     pub control: Control,
     told: Told,
+    /// What networks may still be sent.
+    pub networks: Networks,
     /// The tick at which it runs.
     pub now: u64,
     /// What the rotation of the next answers is made of.
@@ -74,6 +79,7 @@ impl Host {
             publisher,
             control,
             told,
+            networks: Networks::default(),
         }
     }
 
@@ -87,11 +93,11 @@ impl Host {
 
     /// Runs the program over a packet.
     pub fn run(&self, packet: &[u8]) -> Outcome {
-        self.run_on(packet, LinkLayer::Unknown)
+        self.run_on(packet, LinkLayer::Unknown, None)
     }
 
     /// The same with what is known of the link layer.
-    pub fn run_on(&self, packet: &[u8], link: LinkLayer) -> Outcome {
+    pub fn run_on(&self, packet: &[u8], link: LinkLayer, tag: Option<Tag>) -> Outcome {
         let memory = vec![Cell::new(GUARD_BYTE); GUARD + ROOM + GUARD];
         for (cell, byte) in memory[GUARD..].iter().zip(packet) {
             cell.set(*byte);
@@ -101,6 +107,7 @@ impl Host {
             memory,
             len: packet.len(),
             link,
+            tag,
         };
         // What a run before has left in the working memory must not matter.
         let mut scratch = Scratch::new();
@@ -116,7 +123,7 @@ impl Host {
             "wrote outside of the packet"
         );
         Outcome {
-            answered: reason == Reason::Answered,
+            answered: reason.is_answer(),
             reason,
             packet: packet.to_vec(),
         }
@@ -172,8 +179,31 @@ fn control(table: &Table) -> Control {
     mac[..6].copy_from_slice(&DEVICE_MAC);
     control.macs[0] = u64::from_le_bytes(mac);
     control.macs_count = 1;
+    control.vlans[3] = VLAN;
     control.lease_until = NOW + 1;
     control
+}
+
+/// Room for a few networks.
+#[derive(Default)]
+pub struct Networks([(Cell<u64>, AtomicU64); 8]);
+
+impl Buckets for Run<'_> {
+    fn of(&self, network: u64) -> Option<&AtomicU64> {
+        let mut networks = self.host.networks.0.iter();
+        let found = networks.find(|(key, _)| key.get() == network);
+        found.map(|(_, bucket)| bucket)
+    }
+
+    fn add(&self, network: u64, bucket: u64) -> bool {
+        let mut networks = self.host.networks.0.iter();
+        let free = networks.find(|(key, _)| key.get() == 0);
+        free.is_some_and(|(key, word)| {
+            key.set(network);
+            word.store(bucket, Ordering::Relaxed);
+            true
+        })
+    }
 }
 
 struct Run<'a> {
@@ -182,6 +212,7 @@ struct Run<'a> {
     memory: Vec<Cell<u8>>,
     len: usize,
     link: LinkLayer,
+    tag: Option<Tag>,
 }
 
 impl Run<'_> {
@@ -193,6 +224,8 @@ impl Run<'_> {
 }
 
 impl Environment for Run<'_> {
+    const OFF: u32 = CONTROL_XDP_OFF;
+
     fn packet(&self) -> Packet {
         let start = self.memory[GUARD..].as_ptr().cast_mut().cast::<u8>();
         // SAFETY: within `memory`, whose cells may be written through shared references, and which
@@ -216,6 +249,10 @@ impl Environment for Run<'_> {
 
     fn link_layer(&self) -> LinkLayer {
         self.link
+    }
+
+    fn tag(&self) -> Option<Tag> {
+        self.tag
     }
 
     fn now(&self) -> u64 {

@@ -9,11 +9,13 @@
 //! | [`rotation`] | answers that are equal but for it |
 //! | [`passes`] | packets that must come out as they went in |
 //! | [`answers`] | packets that must be answered |
+//! | [`limited`] | what becomes of them over the limit |
 
 pub mod answers;
 pub mod build;
 pub mod host;
 pub mod kernel;
+pub mod limited;
 pub mod passes;
 pub mod rotation;
 pub mod world;
@@ -40,6 +42,8 @@ pub enum Expect {
     Answer(Vec<u8>),
     /// It comes out as this answer, but its addresses may be rotated.
     Rotated(Vec<u8>),
+    /// It comes out as this answer, which says no more than TC=1.
+    Limited(Vec<u8>),
 }
 
 /// What became of a packet.
@@ -54,6 +58,23 @@ pub struct Outcome {
 }
 
 impl Case {
+    /// The same in a VLAN, with a priority that must be kept.
+    #[must_use]
+    pub fn tagged(self) -> Self {
+        let tag =
+            |packet: &[u8]| build::tagged(packet, build::DOT1Q, build::PRIORITY | build::VLAN);
+        Case {
+            name: format!("{}, in a VLAN", self.name),
+            packet: tag(&self.packet),
+            expect: match self.expect {
+                Expect::Pass(reason) => Expect::Pass(reason),
+                Expect::Answer(packet) => Expect::Answer(tag(&packet)),
+                Expect::Rotated(packet) => Expect::Rotated(tag(&packet)),
+                Expect::Limited(packet) => Expect::Limited(tag(&packet)),
+            },
+        }
+    }
+
     /// Says how the outcome is not as it must be.
     ///
     /// # Errors
@@ -62,6 +83,7 @@ impl Case {
         let (answered, reason, packet) = match &self.expect {
             Expect::Pass(reason) => (false, *reason, &self.packet),
             Expect::Answer(packet) | Expect::Rotated(packet) => (true, Reason::Answered, packet),
+            Expect::Limited(packet) => (true, Reason::Limited, packet),
         };
         if outcome.reason != reason {
             return Err(format!(

@@ -7,8 +7,9 @@ use hopzero_common::reason::Reason;
 use super::{
     Case, Expect,
     build::{
-        A, AAAA, CLIENT_PORT, CLIENT_V4, CLIENT_V6, DNS_V4, DNS_V6, L3, PTR, SERVER_V4, SERVER_V6,
-        fix_v4_checksum, message, message_of, packet, v4, v6, with_opt,
+        A, AAAA, CLIENT_PORT, CLIENT_V4, CLIENT_V6, DNS_V4, DNS_V6, DOT1AD, DOT1Q, L3, PRIORITY,
+        PTR, SERVER_V4, SERVER_V6, VLAN, VLAN_OTHER, fix_v4_checksum, message, message_of, packet,
+        tagged, v4, v6, with_opt,
     },
 };
 
@@ -24,6 +25,7 @@ const UDP_V6: usize = L3 + 40;
 pub fn cases() -> Vec<Case> {
     let mut cases = Cases(Vec::new());
     link(&mut cases);
+    vlans(&mut cases);
     ipv4(&mut cases);
     ipv6(&mut cases);
     udp(&mut cases);
@@ -98,6 +100,53 @@ fn link(cases: &mut Cases) {
             packet[..6].copy_from_slice(&mac);
         });
     }
+}
+
+fn vlans(cases: &mut Cases) {
+    let (v4, v6) = (v4(&message(WEB, A)), v6(&message(WEB, A)));
+    for (family, packet) in [("IPv4", &v4), ("IPv6", &v6)] {
+        for (name, protocol, control) in [
+            ("another VLAN", DOT1Q, VLAN_OTHER),
+            ("the VLAN's low byte", DOT1Q, 0x100 | VLAN),
+            ("VLAN 0, only a priority", DOT1Q, PRIORITY),
+            ("VLAN 4095", DOT1Q, 0xfff),
+            ("the VLAN as a service provider's", DOT1AD, VLAN),
+            ("a tag of the old type for QinQ", 0x9100, VLAN),
+        ] {
+            let reason = if protocol == 0x9100 {
+                Reason::NotIp
+            } else {
+                Reason::Vlan
+            };
+            cases.add(
+                format!("{name}, {family}"),
+                reason,
+                tagged(packet, protocol, control),
+            );
+        }
+        for (outer, inner) in [(DOT1AD, DOT1Q), (DOT1Q, DOT1Q), (DOT1Q, DOT1AD)] {
+            let twice = tagged(&tagged(packet, inner, VLAN), outer, VLAN);
+            cases.add(
+                format!("{outer:04x} on {inner:04x}, {family}"),
+                Reason::Vlan,
+                twice,
+            );
+        }
+    }
+    // What is wrong without a tag is wrong with one.
+    let untagged = cases.0.len();
+    let mut others = Cases(Vec::new());
+    link(&mut others);
+    ipv4(&mut others);
+    ipv6(&mut others);
+    udp(&mut others);
+    question(&mut others);
+    for case in others.0 {
+        if !matches!(case.expect, Expect::Pass(Reason::Vlan)) {
+            cases.0.push(case.tagged());
+        }
+    }
+    assert!(cases.0.len() > untagged + 50);
 }
 
 fn ipv4(cases: &mut Cases) {

@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Options, kernel};
 use crate::{
-    control::{self, Control, Report},
-    kernel::{Follower, RENEWED_EVERY},
+    control::{self, Control, Reply, Report, Request, SwitchReply},
+    kernel::{Follower, RENEWED_EVERY, SwitchError},
     socket::{Server, ServerConfig, SocketCounters},
     source::{Batch, Source, manifests::Manifests},
     zone::Zone,
@@ -65,15 +65,24 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let listen = listen.collect::<Vec<_>>().join(",");
     if let Some(control) = control {
         let (synchronised, counters) = (Arc::clone(&synchronised), Arc::clone(&counters));
-        let report = move || Report {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_seconds: started.elapsed().as_secs(),
-            synchronised: synchronised.load(Ordering::Acquire),
-            kernel: kernel.as_ref().map(|status| status.report()),
-            socket: counters.snapshot(),
+        let reply = move |request| match request {
+            Request::Report => Reply::Report(Box::new(Report {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                uptime_seconds: started.elapsed().as_secs(),
+                synchronised: synchronised.load(Ordering::Acquire),
+                kernel: kernel.as_ref().map(|status| status.report()),
+                socket: counters.snapshot(),
+            })),
+            Request::Switch(switch) => {
+                let kernel = kernel.as_ref().ok_or(SwitchError::NotAttached);
+                Reply::Switch(match kernel.and_then(|status| status.switch(&switch)) {
+                    Ok(off) => SwitchReply::Done(off),
+                    Err(error) => SwitchReply::Refused(error.to_string()),
+                })
+            }
         };
-        let running = control.run(report, stop.clone());
+        let running = control.run(reply, stop.clone());
         tasks.spawn(async move {
             running.await;
             Ok(())
