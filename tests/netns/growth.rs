@@ -1,6 +1,7 @@
 //! A table that is full grows, under the queries of a pod.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     sync::atomic::{AtomicBool, Ordering},
@@ -28,7 +29,7 @@ const FILES: u32 = 3;
 /// How long all of them may take to be in the kernel.
 const GROWN_WITHIN: Duration = Duration::from_secs(60);
 /// Files that a daemon may open in addition: enough to read manifests and to report, and less than it has maps.
-const FILES_MORE: u64 = 5;
+const FILES_MORE: usize = 5;
 
 pub fn tests() -> Vec<Test> {
     let mut tests = with_each_hook("growth::grown", grown);
@@ -162,8 +163,10 @@ fn grown(hook: &'static str) -> Result<()> {
         asked.queries,
         asked.slowest.as_secs_f64() * 1e3
     );
-    old.is_gone().context("the old programs")?;
     let ours = Loaded::of(&setup.daemon.programs()?)?;
+    ensure!(ours.links == old.links, "attached anew: {ours:?}");
+    let links = BTreeSet::new();
+    Loaded { links, ..old }.is_gone().context("the old ones")?;
     let on_device = attached(&setup.network.node, NODE_DEVICE)?;
     ensure!(
         on_device.len() == 1 && ours.programs.contains(&on_device[0]),
@@ -224,9 +227,12 @@ fn impossible(hook: &'static str) -> Result<()> {
 
 /// `setrlimit(RLIMIT_NOFILE)` of the daemon: files can be read, but not all the maps be made.
 fn limit_open_files(daemon: &Daemon) -> Result<()> {
-    let open = fs::read_dir(format!("/proc/{}/fd", daemon.child.id()))?
-        .filter_map(|file| file.ok()?.file_name().to_str()?.parse::<u64>().ok());
-    let most = open.max().context("nothing is open")? + 1 + FILES_MORE;
+    let open: BTreeSet<u64> = fs::read_dir(format!("/proc/{}/fd", daemon.child.id()))?
+        .filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    // The limit is one of their numbers: so many below it are free.
+    let mut free = (0..).filter(|number| !open.contains(number));
+    let most = free.nth(FILES_MORE).context("numbers do not end")?;
     let limit = libc::rlimit {
         rlim_cur: most,
         rlim_max: most,
