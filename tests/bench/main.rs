@@ -9,6 +9,7 @@ mod kernel;
 mod machine;
 mod publisher;
 mod reflector;
+mod servers;
 mod subject;
 mod timing;
 mod verifier;
@@ -42,6 +43,8 @@ enum What {
     Growth,
     /// Record updates a second into the maps, and where the time goes
     Publisher,
+    /// Answers per CPU-second of the server's side, beside knot's and nsd's
+    Servers,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         What::Kernel => kernel::measure(quick, services)?,
         What::Growth => growth::measure(quick)?,
         What::Publisher => publisher::measure(quick, services)?,
+        What::Servers => servers::measure(quick, services)?,
     };
     figures.print();
     if let Some(file) = arguments.json {
