@@ -7,10 +7,9 @@
 //!      tcx calls the program; redirect ─► hzbench3 ═ hzbench2: backlog, tcx swallows
 //! ```
 //!
-//! All of it happens on the CPU of the caller, within its system call: frames a second are frames a CPU-second.
+//! All of it happens on the CPU of the caller, within its system call: frames a second are frames a CPU-second. The
+//! time is the kernel's own, as everywhere here (see [`Generator::ns`]).
 //! What arrives at the far end is counted, so a program that loses frames cannot look fast.
-
-use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use aya::{
@@ -91,22 +90,20 @@ pub fn per_second(
         Way::TcSwallowed => ("bench_feed", TC_PAIR[1], false),
     };
     let before = received(counted)?;
-    let started = Instant::now();
-    generator.xdp(program)?.test_run(TestRunOptions {
+    let result = generator.xdp(program)?.test_run(TestRunOptions {
         data_in: Some(&query.packet),
         ctx_in: Some(&context),
         repeat: frames,
         attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
         ..TestRunOptions::default()
     })?;
-    let seconds = started.elapsed().as_secs_f64();
     let arrived = received(counted)? - before;
     // A few are still under way when the call returns, and the first batches start from other pages.
     ensure!(
         !whole || arrived >= u64::from(frames) * 99 / 100,
         "{way:?}: only {arrived} of {frames} frames arrived"
     );
-    Ok(f64::from(frames) / seconds)
+    Ok(1.0 / result.duration.as_secs_f64())
 }
 
 /// Packets that a device has received, as XDP counts them too.

@@ -6,6 +6,7 @@
 use hopzero_tests::packets::kernel::Program;
 
 use crate::{
+    cpu,
     figures::{Figures, Target},
     generator::Generator,
     kernel::query,
@@ -27,6 +28,7 @@ pub fn measure(quick: bool) -> anyhow::Result<Figures> {
     let (rounds, repeat) = if quick { (5, 300_000) } else { (9, 1_000_000) };
     let mut figures = Figures::default();
     let mut tables = Vec::new();
+    cpu::pin_this_thread(cpu::CLIENT_CPU)?;
     println!();
     for (names, label) in SIZES {
         println!("building a zone of {names} services …");

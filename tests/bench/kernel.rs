@@ -10,6 +10,7 @@ use hopzero_tests::{
 };
 
 use crate::{
+    cpu,
     figures::{Figures, Target},
     frames,
     generator::{Generator, Query},
@@ -31,6 +32,8 @@ fn measure_within(namespace: &Namespace, quick: bool, services: u32) -> anyhow::
     } else {
         (11, 2_000_000, 2_000_000)
     };
+    // A thread that moves leaves its soft interrupts behind, and they run beside it.
+    cpu::pin_this_thread(cpu::CLIENT_CPU)?;
     println!("\nbuilding a zone of {services} services …");
     let mut hopzero = Hopzero::new(&world::zone(services)?)?;
     let mut generator = Generator::new()?;

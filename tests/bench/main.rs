@@ -1,5 +1,6 @@
 //! The benchmarks; `cargo xtask bench` builds and runs them.
 
+mod cpu;
 mod figures;
 mod frames;
 mod generator;

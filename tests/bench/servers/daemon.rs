@@ -16,11 +16,11 @@ use hopzero_tests::{
     network::{Network, dns},
 };
 
-use super::{
-    contents::ZONE,
+use super::contents::ZONE;
+use crate::{
     cpu::{SERVER_CPU, pin},
+    world,
 };
-use crate::world;
 
 /// How long a server may take to load its zone, and to end.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -9,10 +9,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use hopzero_tests::network::Network;
 
-use super::{
-    contents::QUERIES,
-    cpu::{self, CLIENT_CPU, SERVER_CPU},
-};
+use super::contents::QUERIES;
+use crate::cpu::{self, CLIENT_CPU, SERVER_CPU};
 
 /// Queries under way at a time: enough that a server never waits for the client, and too few to fill a
 /// socket's buffer.

@@ -17,7 +17,7 @@
 //! nsd, since they have one CPU. They leave out what hopzero does (minimal answers), and have no rate limit.
 
 mod contents;
-mod cpu;
+
 mod daemon;
 mod dnsperf;
 mod ours;
@@ -33,10 +33,10 @@ use hopzero_tests::{
 use tempfile::TempDir;
 
 use crate::{
+    cpu::{self, CLIENT_CPU, SERVER_CPU},
     figures::{Figures, Target},
     world,
 };
-use cpu::{CLIENT_CPU, SERVER_CPU};
 use daemon::Software;
 use dnsperf::Load;
 use ours::{Hook, Ours};
