@@ -44,6 +44,9 @@ use ours::{Hook, Ours};
 /// What R4 is to reach.
 const R4: Target = Target::AtLeast(5.0);
 
+/// With more than this the other figures are of something else, too.
+const NOISE: Target = Target::AtMost(0.05);
+
 /// Somebody who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Server {
@@ -163,7 +166,8 @@ fn agree(servers: &[Server], ours: &mut Ours, network: &Network) -> Result<()> {
         let mut answers = Vec::new();
         for server in servers {
             let attached = ours.attach(*server)?;
-            let answer = ask_udp(&network.pod, dns(server.address()), &query)?;
+            let answer = ask_udp(&network.pod, dns(server.address()), &query)
+                .with_context(|| format!("asking {}", server.label()))?;
             drop(attached);
             answers.push(summary(&answer)?);
         }
@@ -244,7 +248,7 @@ fn report(
         }
     }
     let what = "how much of the server's CPU is taken while nobody asks";
-    figures.add("R4.noise", what, "ratio", Target::None, vec![noise]);
+    figures.add("R4.noise", what, "ratio", NOISE, vec![noise]);
     Ok(())
 }
 
