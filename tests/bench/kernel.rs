@@ -30,7 +30,7 @@ fn measure_within(namespace: &Namespace, quick: bool, services: u32) -> anyhow::
     let (rounds, repeat, frames) = if quick {
         (7, 500_000, 500_000)
     } else {
-        (11, 2_000_000, 2_000_000)
+        (11, 1_000_000, 1_000_000)
     };
     // A thread that moves leaves its soft interrupts behind, and they run beside it.
     cpu::pin_this_thread(cpu::CLIENT_CPU)?;
