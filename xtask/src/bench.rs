@@ -6,13 +6,16 @@ use anyhow::{Context, Result};
 
 use crate::{EXIT_TO_DO, build_ebpf, setup, workspace};
 
-/// Each prints a table: the median of interleaved rounds, the lowest and the highest, and the target. Nothing else
-/// should run meanwhile, on either CPU. Ratios are of one run and can be quoted; absolute times drift on a shared machine.
-///
-/// `servers` wants dnsperf, knot and nsd (Debian's packages of these names); what is missing is
-/// said to be SKIPPED.
+/// What the help ends with.
+const ABOUT: &str = "\
+Each prints a table: the median of interleaved rounds, the lowest and the highest, and the target. \
+Nothing else should run meanwhile, on either CPU: ratios are of one run and can be quoted, absolute \
+times drift on a shared machine. What a figure contains is written at the head of its file in tests/bench/.
+
+`servers` wants dnsperf, knot and nsd (Debian's packages of these names); what is missing is said to be SKIPPED.";
+
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = ABOUT)]
 pub struct Args {
     /// What to measure
     #[arg(value_enum)]

@@ -54,7 +54,7 @@ pub fn write(zone: &Zone, services: u32, directory: &Path) -> Result<()> {
 fn line(query: u32, services: u32) -> String {
     // A Weyl sequence: every service is as likely as any other, and neighbours are far apart.
     let random = u64::from(query.wrapping_mul(0x9e37_79b9));
-    let number = u32::try_from(random * u64::from(services) >> 32).unwrap_or(0);
+    let number = u32::try_from((random * u64::from(services)) >> 32).unwrap_or(0);
     match query % 10 {
         0..6 => format!("{} A", world::name40(number)),
         6..8 => format!("{} AAAA", world::name40(number)),

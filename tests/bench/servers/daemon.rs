@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long a server may take to load its zone, and to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
