@@ -36,7 +36,7 @@ enum What {
     /// The programs: answers a second beside a bare reflector's (R1), ns a packet (R2), verifier
     /// figures (R6), a name's memory
     Kernel,
-    /// ns of a hit on a random one of 1,000 to 1,000,000 names (R10), and a name's memory; takes 4 GB
+    /// ns of a hit on a random one of 1,000 to 1,000,000 names (R10), and a name's memory
     Growth,
     /// Record updates a second into the maps, one by one, in batches and all at once, and where the time goes
     Publisher,
