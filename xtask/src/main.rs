@@ -37,7 +37,7 @@ enum Task {
     BuildEbpf(build_ebpf::Args),
     /// Runs the tests and ends with one line: N passed, N failed, N skipped
     Test(test::Args),
-    /// Measures: `cargo xtask bench kernel`
+    /// Measures: `cargo xtask bench kernel`, `growth`, `publisher`, `servers`
     Bench(bench::Args),
 }
 
