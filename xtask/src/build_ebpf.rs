@@ -20,8 +20,8 @@ use crate::{
 
 const TARGET: &str = "bpfel-unknown-none";
 const BINARY: &str = "hopzero-ebpf";
-/// The benchmarks' generators, and the program that a test wants broken.
-const OTHER_BINARIES: [&str; 2] = ["hopzero-bench", "hopzero-unverified"];
+/// The benchmarks' generators, the readers of a test, and those that it wants broken.
+const OTHER_BINARIES: [&str; 3] = ["hopzero-bench", "hopzero-torn", "hopzero-unverified"];
 
 #[derive(clap::Args)]
 pub struct Args {
