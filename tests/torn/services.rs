@@ -334,12 +334,18 @@ impl Writer {
         let serial = board.newest(SOA) + 1;
         let touched = self.zone.apply(batch, serial);
         let versions: Vec<u32> = units.iter().map(|unit| board.start(*unit)).collect();
-        board.start(SOA);
+        // What was absent and stays absent touches nothing, and leaves the serial.
+        let moves_serial = !touched.is_empty();
+        if moves_serial {
+            board.start(SOA);
+        }
         self.publisher.publish(&self.zone, &touched);
         for (unit, version) in units.iter().zip(versions) {
             board.finish(*unit, version);
         }
-        board.finish_soa(serial, false);
+        if moves_serial {
+            board.finish_soa(serial, false);
+        }
         touched.iter().filter(|name| has_record(name)).count() as u64
     }
 }

@@ -175,10 +175,11 @@ fn read<H: Hook>(hook: &mut H) -> Option<()> {
         (*read).reason = reason as u32;
     }
 
-    let len = launder(&mut scratch.laundry, hook.packet().len() as u64) as u32;
-    if len == 0 || len > ANSWER_BYTES_MAX as u32 {
+    let len = launder(&mut scratch.laundry, hook.packet().len() as u64);
+    if len == 0 || len > ANSWER_BYTES_MAX as u64 {
         return None;
     }
+    let len = len as u32;
     // SAFETY: as above.
     unsafe {
         (*read).len = len;
@@ -208,12 +209,12 @@ fn restore<H: Hook>(
     query: &Query,
     scratch: &mut Scratch,
 ) -> Option<()> {
-    let len = launder(&mut scratch.laundry, u64::from(query.len)) as u32;
-    if len == 0 || len > QUERY_BYTES_MAX as u32 {
+    let len = launder(&mut scratch.laundry, u64::from(query.len));
+    if len == 0 || len > QUERY_BYTES_MAX as u64 {
         return None;
     }
     if hook.packet().len() != len as usize {
         hook.resize(len as usize).ok()?;
     }
-    hook.store(query.packet.as_ptr(), len)
+    hook.store(query.packet.as_ptr(), len as u32)
 }
