@@ -12,6 +12,8 @@ use crate::{
 
 /// Wrong answers that are told; the others are counted.
 const TOLD_MAX: usize = 3;
+/// Bytes of an answer that are told.
+const TOLD_BYTES_MAX: usize = 32;
 /// TTL of the SOA, and its minimum.
 const SOA_TTL: u32 = 5;
 const SOA: u8 = 6;
@@ -146,27 +148,35 @@ impl<'a> Judge<'a> {
 
     fn answered(&mut self, read: &Read) -> Result<(), Fault> {
         let question = &self.questions[read.question];
-        let reply = read.packet.get(question.dns..).ok_or("shorter than headers")?;
+        let reply = read
+            .packet
+            .get(question.dns..)
+            .ok_or("shorter than headers")?;
         let header = reply.get(..12).ok_or("shorter than a header")?;
         if header[9] != 0 {
             return self.denied(read, reply);
         }
         self.seen.records += 1;
+        let mut alike = 0;
         for version in read.window.versions() {
             if let Truth::Records(answers, additionals) = self.truth(read.question, version) {
                 self.expect(read.question, 0, [answers, 0, additionals]);
                 if reply == self.expected {
                     return Ok(());
                 }
+                let pairs = reply.iter().zip(&self.expected);
+                alike = alike.max(pairs.take_while(|(is, should)| is == should).count());
             }
         }
         let Window { oldest, newest } = read.window;
-        let ttl = (reply.get(question_ttl(&self.questions[read.question])..))
-            .and_then(|bytes| bytes.get(..14));
         Err(Fault::Wrong(format!(
-            "{} bytes, {} answers, as none of versions {oldest} to {newest}; TTL and data begin with {ttl:02x?}",
+            "{} answers in {} bytes, as in none of versions {oldest} to {newest}: from byte {alike} on {:02x?}",
+            reply[7],
             reply.len(),
-            reply[7]
+            reply[alike..]
+                .iter()
+                .take(TOLD_BYTES_MAX)
+                .collect::<Vec<_>>()
         )))
     }
 
@@ -261,9 +271,4 @@ impl<'a> Judge<'a> {
             seen.told.push(format!("{name}, type {qtype}: {text}"));
         }
     }
-}
-
-/// Where the TTL of the first record stands.
-fn question_ttl(question: &Question) -> usize {
-    question.asked_end + 6
 }

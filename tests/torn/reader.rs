@@ -113,7 +113,11 @@ impl Batches {
     }
 
     fn prepare(&self, questions: &[Question]) -> Result<()> {
-        ensure!(questions.len() <= QUERIES_MAX, "{} questions", questions.len());
+        ensure!(
+            questions.len() <= QUERIES_MAX,
+            "{} questions",
+            questions.len()
+        );
         for (index, question) in questions.iter().enumerate() {
             ensure!(question.packet.len() <= QUERY_BYTES_MAX && question.unit < SOA);
             let first = index * QUERY_WORDS;

@@ -93,10 +93,11 @@ fn fixed_address(unit: usize) -> [u8; 4] {
     [248, 96, 0, u8::try_from(unit).expect("small")]
 }
 
-/// An address that says unit, place and version, in the order of the places.
+/// An address that says version, unit and place, in the order of the places. The version comes first: addresses that
+/// come and go together share the reverse names above them, which are none of the records that are counted.
 fn address4(unit: usize, version: u32, place: u32) -> [u8; 4] {
     let unit = u32::try_from(unit).expect("small");
-    (unit << 27 | place << 22 | version & 0x3f_ffff).to_be_bytes()
+    (version << 10 | unit << 5 | place).to_be_bytes()
 }
 
 impl World for Services {
@@ -105,7 +106,11 @@ impl World for Services {
         for unit in 0..UNITS {
             let own = self.own_name(unit);
             let mut ask = |place, name: &str, types: &[u16]| {
-                questions.extend(types.iter().map(|qtype| Question::new(unit, place, name, *qtype)));
+                questions.extend(
+                    types
+                        .iter()
+                        .map(|qtype| Question::new(unit, place, name, *qtype)),
+                );
             };
             ask(OWN, &own, &[A, AAAA, A, AAAA, TXT]);
             if is_headless(unit) {
@@ -134,9 +139,7 @@ impl World for Services {
                 let own = wire_name(&self.own_name(unit));
                 state.addresses(OWN, &mut addresses);
                 let weight = u16::try_from(100 / addresses.len()).expect("small");
-                let mut rdata = [0_u16, weight, state.port()]
-                    .map(u16::to_be_bytes)
-                    .concat();
+                let mut rdata = [0_u16, weight, state.port()].map(u16::to_be_bytes).concat();
                 rdata.extend_from_slice(&own);
                 record(records, None, SRV, TTL, &rdata);
                 for address in &addresses {
@@ -245,7 +248,8 @@ impl State {
             }
             return;
         }
-        let hosts = (0..HOSTS).filter(|host| (place == OWN || place == *host) && self.has_host(*host));
+        let hosts =
+            (0..HOSTS).filter(|host| (place == OWN || place == *host) && self.has_host(*host));
         for host in hosts.clone() {
             addresses.extend((0..self.host_counts(host).0).map(|n| versioned(4 * host + n)));
         }

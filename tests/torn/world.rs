@@ -1,8 +1,6 @@
 //! Questions, and what is true of them in each version.
 
-use hopzero_tests::packets::build::{
-    DNS_V4, DNS_V6, message_of, v4, v6, wire_name, with_opt,
-};
+use hopzero_tests::packets::build::{DNS_V4, DNS_V6, message_of, v4, v6, wire_name, with_opt};
 
 /// Record types.
 pub const TXT: u16 = 16;

@@ -1,7 +1,7 @@
 //! What the reading programs and the test that runs them share: plain words in mmapable maps.
 
 /// Queries that can be asked.
-pub const QUERIES_MAX: usize = 256;
+pub const QUERIES_MAX: usize = 512;
 /// Units of change, the SOA among them.
 pub const UNITS_MAX: usize = 64;
 /// Reads of one run.
@@ -77,7 +77,7 @@ pub const READ_WORDS: usize = size_of::<Read>() / 8;
 pub const CURSOR_WORDS: usize = size_of::<Cursor>() / 8;
 
 const _: () = {
-    assert!(size_of::<Query>() % 8 == 0 && size_of::<Read>() % 8 == 0);
+    assert!(size_of::<Query>().is_multiple_of(8) && size_of::<Read>().is_multiple_of(8));
     assert!(size_of::<Unit>() == 64);
     assert!(core::mem::offset_of!(Read, packet) == 48);
 };

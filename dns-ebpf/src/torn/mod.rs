@@ -204,11 +204,7 @@ unsafe fn full_barrier(word: *mut u64) {
 
 /// Makes the packet the query.
 #[inline(always)]
-fn restore<H: Hook>(
-    hook: &mut H,
-    query: &Query,
-    scratch: &mut Scratch,
-) -> Option<()> {
+fn restore<H: Hook>(hook: &mut H, query: &Query, scratch: &mut Scratch) -> Option<()> {
     let len = launder(&mut scratch.laundry, u64::from(query.len));
     if len == 0 || len > QUERY_BYTES_MAX as u64 {
         return None;
