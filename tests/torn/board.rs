@@ -8,7 +8,7 @@
 //! * Who reads what was stored for a version sees that it was begun: a store to the index, and to the zones, is a
 //!   release ([`Words::publish`]), which what was stored before does not pass.
 //!
-//! So what is read was true at some moment of the read if, and only if, it is of one of the versions in between.
+//! So what is read must be of one of the versions in between.
 //! The reader's side needs its loads in order: here they are `SeqCst`, in the kernel there is a full barrier.
 
 use std::sync::atomic::{

@@ -224,8 +224,8 @@ impl State {
 
     /// A and AAAA records of an endpoint, not none of both.
     fn host_counts(self, host: u32) -> (u32, u32) {
-        let bits = |from: u32, mask: u64| u32::try_from(self.random >> from & mask).expect("small");
-        match (bits(24 + 2 * host, 3), bits(36 + 3 * host, 7).min(6)) {
+        let bits = |from: u32| u32::try_from(self.random >> from & 3).expect("small");
+        match (bits(24 + 2 * host), bits(36 + 2 * host)) {
             (0, 0) => (1, 0),
             counts => counts,
         }
@@ -254,7 +254,7 @@ impl State {
             addresses.extend((0..self.host_counts(host).0).map(|n| versioned(4 * host + n)));
         }
         for host in hosts {
-            addresses.extend((0..self.host_counts(host).1).map(|n| v6(8 * host + n)));
+            addresses.extend((0..self.host_counts(host).1).map(|n| v6(4 * host + n)));
         }
     }
 }
