@@ -3,8 +3,7 @@
 use crate::{
     layout::{
         FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE, FLAG_ALIAS, FLAG_OTHER_ELSEWHERE, FLAG_SOA,
-        FLAG_SOCKET_ONLY,
-        FLAG_SRV_ELSEWHERE, Scratch,
+        FLAG_SOCKET_ONLY, FLAG_SRV_ELSEWHERE, Scratch,
     },
     limits::{A_MAX, AAAA_MAX, CELL_WORDS, NAME_WORDS_MAX, OTHER_BYTES_MAX},
     name,

@@ -46,7 +46,11 @@ fn main() -> ExitCode {
             let leases = PROGRAMS.map(|program| lease_trial(program, cases.clone()));
             let rotations = PROGRAMS.map(|program| rotation_trial(program, cases.clone()));
             let others = others.into_iter().map(Test::trial);
-            Ok(trials.chain(leases).chain(rotations).chain(others).collect())
+            Ok(trials
+                .chain(leases)
+                .chain(rotations)
+                .chain(others)
+                .collect())
         },
         &names,
     )

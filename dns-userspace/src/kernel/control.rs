@@ -10,8 +10,7 @@ use std::{
 use hopzero_common::{
     layout::{
         CONTROL_ANSWERING, CONTROL_ROTATE, CONTROL_TC_OFF, CONTROL_XDP_OFF,
-        CONTROL_ZONES_OFF_SHIFT, Control, Generation, LAYOUT_VERSION, MAC_LIMITED,
-        ZoneEntry,
+        CONTROL_ZONES_OFF_SHIFT, Control, Generation, LAYOUT_VERSION, MAC_LIMITED, ZoneEntry,
     },
     limits::{ADDRESSES_MAX, MACS_MAX, ZONES_MAX},
 };

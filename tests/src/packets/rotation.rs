@@ -26,7 +26,12 @@ impl Addresses {
     pub fn of(packet: &[u8]) -> Option<Self> {
         // A VLAN's tag is 81 00 and two bytes more.
         let tag = if packet[12] == 0x81 { 4 } else { 0 };
-        let dns = tag + if packet[12 + tag] == 0x08 { DNS_V4 } else { DNS_V6 };
+        let dns = tag
+            + if packet[12 + tag] == 0x08 {
+                DNS_V4
+            } else {
+                DNS_V6
+            };
         let u16_at = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
         let mut at = dns + 12;
         while packet[at] != 0 {
