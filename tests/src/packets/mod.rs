@@ -6,6 +6,7 @@
 //! | [`world`] | the zone that they ask |
 //! | [`host`] | the program, run on the host |
 //! | [`kernel`] | the program, run by `BPF_PROG_TEST_RUN` |
+//! | [`oracle`] | what must hold for any packet |
 //! | [`passes`] | packets that must come out as they went in |
 //! | [`answers`] | packets that must be answered |
 
@@ -13,6 +14,7 @@ pub mod answers;
 pub mod build;
 pub mod host;
 pub mod kernel;
+pub mod oracle;
 pub mod passes;
 pub mod world;
 
