@@ -86,7 +86,12 @@ impl Host {
 
     /// The same with what is known of the link layer.
     pub fn run_on(&self, packet: &[u8], link: LinkLayer) -> Outcome {
-        let memory = vec![Cell::new(GUARD_BYTE); GUARD + ROOM + GUARD];
+        self.run_between(packet, link, GUARD_BYTE)
+    }
+
+    /// The same with other bytes around the packet: what comes out must not depend on them.
+    pub fn run_between(&self, packet: &[u8], link: LinkLayer, guard: u8) -> Outcome {
+        let memory = vec![Cell::new(guard); GUARD + ROOM + GUARD];
         for (cell, byte) in memory[GUARD..].iter().zip(packet) {
             cell.set(*byte);
         }
@@ -95,6 +100,7 @@ impl Host {
             memory,
             len: packet.len(),
             link,
+            guard,
         };
         // What a run before has left in the working memory must not matter.
         let mut scratch = Scratch::new();
@@ -105,7 +111,7 @@ impl Host {
         let (before, rest) = memory.split_at(GUARD);
         let (packet, after) = rest.split_at(environment.len);
         assert!(
-            before.iter().chain(after).all(|byte| *byte == GUARD_BYTE),
+            before.iter().chain(after).all(|byte| *byte == guard),
             "wrote outside of the packet"
         );
         Outcome {
@@ -166,6 +172,7 @@ struct Run<'a> {
     memory: Vec<Cell<u8>>,
     len: usize,
     link: LinkLayer,
+    guard: u8,
 }
 
 impl Run<'_> {
@@ -192,7 +199,7 @@ impl Environment for Run<'_> {
         if bytes > self.len {
             self.fill(self.len..bytes, 0);
         } else {
-            self.fill(bytes..self.len, GUARD_BYTE);
+            self.fill(bytes..self.len, self.guard);
         }
         self.len = bytes;
         Ok(())

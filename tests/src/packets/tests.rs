@@ -278,10 +278,15 @@ static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         .collect()
 });
 
-/// A packet comes out as it went in, or as the answer to what was asked.
+/// A packet comes out as it went in, or as the answer to what was asked, whatever is around it.
 fn hold(packet: &[u8]) {
-    let verdict = ORACLE.with(|oracle| oracle.judge(packet, &run(packet)));
+    let outcome = run(packet);
+    let verdict = ORACLE.with(|oracle| oracle.judge(packet, &outcome));
     assert_eq!(verdict, Ok(()));
+    HOST.with(|host| {
+        let between = host.run_between(packet, LinkLayer::Unknown, 0);
+        assert_eq!(between, outcome, "bytes outside of the packet matter");
+    });
 }
 
 proptest! {
