@@ -92,4 +92,6 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
+mod astray;
+#[cfg(test)]
 mod tests;
