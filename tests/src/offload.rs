@@ -78,6 +78,7 @@ pub fn switch(namespace: &Namespace, device: &str, offload: Offload, on: bool) -
 
 /// How both ends of a veth pair are switched.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Switches {
     /// Checksums of the pod's end, sent and received.
     pub pod_checksums: bool,

@@ -29,6 +29,7 @@ pub fn cases() -> Vec<Case> {
     udp(&mut cases);
     header(&mut cases);
     question(&mut cases);
+    cut_opt(&mut cases);
     edns(&mut cases);
     names(&mut cases);
     cases.0
@@ -439,7 +440,8 @@ fn question(cases: &mut Cases) {
     );
 }
 
-fn edns(cases: &mut Cases) {
+/// An OPT that goes on in the padding.
+fn cut_opt(cases: &mut Cases) {
     let plain = message(WEB, A);
     let opt = plain.len();
     let whole = with_opt(plain.clone(), 1232, false, &[0, 3, 0, 1, 7]);
@@ -461,6 +463,11 @@ fn edns(cases: &mut Cases) {
         &opt_alone,
         opt + 10,
     );
+}
+
+fn edns(cases: &mut Cases) {
+    let plain = message(WEB, A);
+    let opt = plain.len();
     let mut with = |name: &str, reason, options: &[u8], change: &dyn Fn(&mut Vec<u8>)| {
         let mut message = with_opt(plain.clone(), 1232, false, options);
         change(&mut message);
