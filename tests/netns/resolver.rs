@@ -98,7 +98,8 @@ fn musl(hook: &'static str) -> Result<()> {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/netns/getaddrinfo.c");
     let status = Command::new("musl-gcc")
         .args(["-static", "-O1", "-o"])
-        .args([&program, source.as_ref()])
+        .arg(&program)
+        .arg(source)
         .status()
         .context("cannot start musl-gcc")?;
     ensure!(status.success(), "musl-gcc: {status}");

@@ -25,21 +25,19 @@ use super::{
 const WEB: &str = "web.shop.svc.cluster.local";
 
 /// Hosts with few buckets, so that names stand in the next ones; from the last bucket the next is the
-/// first.
+/// first. Seeds are tried until there are some.
 fn full_hosts(zone: &Zone) -> impl Iterator<Item = Host> {
     let size = Publisher::measure(zone);
-    (size.names.div_ceil(8)..size.names.div_ceil(4))
-        .map(move |buckets| {
-            let capacity = Capacity {
-                names: size.names * 2,
-                buckets,
-                cells: size.cells * 2,
-            };
-            Host::with_capacity(zone, capacity)
-        })
-        .filter(|host| {
-            let last = host.publisher.table().capacity().buckets - 1;
-            host.publisher.rejected() == 0 && overflowed(host, last)
+    let capacity = Capacity {
+        names: size.names,
+        // Five and a half names a bucket, of eight.
+        buckets: size.names * 2 / 11,
+        cells: size.cells * 2,
+    };
+    (0..200)
+        .map(move |seed| Host::with_seed(zone, capacity, seed))
+        .filter(move |host| {
+            host.publisher.rejected() == 0 && overflowed(host, capacity.buckets - 1)
         })
 }
 
@@ -57,14 +55,14 @@ fn names_of_full_buckets_are_found_in_the_next_ones() {
     let names: Vec<String> = zone.names().map(|name| name.to_ascii()).collect();
     let oracle = Oracle::new(world::zone());
     let mut hosts = 0;
-    for host in full_hosts(&zone).take(4) {
+    for host in full_hosts(&zone).take(2) {
         hosts += 1;
         for name in &names {
             let packet = v4(&message_of(&wire_name(name), A));
             assert_eq!(oracle.judge(&packet, &host.run(&packet)), Ok(()), "{name}");
         }
     }
-    assert_eq!(hosts, 4, "tables with a last bucket that has overflowed");
+    assert_eq!(hosts, 2, "tables with a last bucket that has overflowed");
 }
 
 #[test]
@@ -166,11 +164,11 @@ fn a_denial_with_another_records_soa_passes() {
         let mut denied = 0;
         for case in answers::cases(world::zone()) {
             let outcome = host.run(&case.packet);
-            if !outcome.answered {
+            if outcome.answered {
+                assert_eq!(case.judge(&outcome), Ok(()));
+            } else {
                 assert_eq!(outcome.reason, Reason::Inconsistent, "{}", case.name);
                 denied += 1;
-            } else {
-                assert_eq!(case.judge(&outcome), Ok(()));
             }
         }
         assert!(denied > 0, "no answer has a SOA");

@@ -59,9 +59,14 @@ impl Host {
 
     /// The zone, published as far as there is room.
     pub fn with_capacity(zone: &Zone, capacity: Capacity) -> Self {
+        Self::with_seed(zone, capacity, 0x5eed)
+    }
+
+    /// The same with another seed of the hash.
+    pub fn with_seed(zone: &Zone, capacity: Capacity, seed: u64) -> Self {
         let zones = ZoneList::default();
         let sink = Box::new(zones.clone());
-        let mut publisher = Publisher::new(Table::heap(capacity, 0x5eed), sink);
+        let mut publisher = Publisher::new(Table::heap(capacity, seed), sink);
         world::publish(&mut publisher, zone);
         let mut control = control(publisher.table());
         control.zones = *zones.lock();
