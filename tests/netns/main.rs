@@ -1,12 +1,12 @@
 //! Real sockets across network namespaces: a pod asks, and its node's kernel or socket answers.
 
 mod answers;
-mod checksums;
 mod edits;
 mod foreign;
 mod growth;
 mod lease;
 mod limit;
+mod offloads;
 mod passed;
 mod refusals;
 mod residue;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         answers::tests(),
         passed::tests(),
         resolver::tests(),
-        checksums::tests(),
+        offloads::tests(),
         edits::tests(),
         residue::tests(),
         lease::tests(),

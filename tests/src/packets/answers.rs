@@ -8,8 +8,8 @@ use hopzero::zone::Zone;
 use super::{
     Case, Expect,
     build::{
-        A, AAAA, CLIENT_PORT, CLIENT_V4, CLIENT_V6, PTR, SERVER_V4, SERVER_V6, answer, message, v4,
-        v6, with_opt,
+        A, AAAA, CLIENT_PORT, CLIENT_V4, CLIENT_V6, L3, PTR, SERVER_V4, SERVER_V6, answer, message,
+        packet, v4, v6, with_opt,
     },
     world::{longest_label, socket_answer},
 };
@@ -36,6 +36,8 @@ pub fn cases(zone: Zone) -> Vec<Case> {
             });
         }
     }
+    cases.extend(clients(&zone));
+    cases.push(no_checksum(&zone));
     cases.push(padded(&zone));
     cases.push(literal());
     cases.push(literal_alias());
@@ -77,6 +79,15 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     let cookie = [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
     let padding = [0, 12, 0, 3, 0, 0, 0];
     let both = [cookie.as_slice(), &padding].concat();
+    let option =
+        |code: [u8; 2], bytes: u8| [&code[..], &[0, bytes], &vec![7; bytes.into()]].concat();
+    let odd = [
+        ("cookie of 16 bytes", option([0, 10], 16)),
+        ("cookie of 40 bytes", option([0, 10], 40)),
+        // Its low byte is a cookie's.
+        ("option 266", option([1, 10], 7)),
+        ("four options", [0, 3, 0, 0].repeat(4)),
+    ];
     let mut messages = Vec::new();
     for (name, qtype) in questions {
         let plain = message(name, qtype);
@@ -94,6 +105,9 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         add("OPT with DO", with_opt(plain.clone(), 1232, true, &[]));
         add("cookie", with_opt(plain.clone(), 1232, false, &cookie));
         add("two options", with_opt(plain.clone(), 1232, true, &both));
+        for (what, options) in &odd {
+            add(what, with_opt(plain.clone(), 1232, false, options));
+        }
         for (what, byte2, byte3) in [
             ("RD off", 0x00, 0x00),
             ("AA set", 0x05, 0x00),
@@ -159,7 +173,7 @@ fn negative() -> Vec<(String, Vec<u8>)> {
         // NODATA: another type of a name, and empty non-terminals.
         (
             "web.shop.svc.cluster.local",
-            &[AAAA, PTR, TXT, 6, 2, 65, 300],
+            &[AAAA, PTR, TXT, 6, 2, 65, 127, 256, 300],
         ),
         ("WEB.shop.SVC.cluster.LOCAL", &[AAAA, 65]),
         ("six.shop.svc.cluster.local", &[A]),
@@ -216,6 +230,57 @@ fn negative() -> Vec<(String, Vec<u8>)> {
         messages.push((format!("{name} {qtype} within {size:?}"), message));
     }
     messages
+}
+
+/// Clients whose addresses are next to those that nobody may have.
+fn clients(zone: &RwLock<Zone>) -> Vec<Case> {
+    let message = message("web.shop.svc.cluster.local", A);
+    let reply = socket_answer(zone, &message);
+    let clients = [
+        "1.0.0.0",
+        "126.255.255.255",
+        "128.0.0.0",
+        "223.255.255.255",
+        "10.96.0.9",
+        "fd00:10:244::",
+        "fd00:10:244::1",
+        "::2",
+        "::3",
+        "0:0:0:1::",
+        "fe80::1",
+        "fd00:10:96::9",
+    ];
+    let case = |client: &str| {
+        let client: IpAddr = client.parse().expect("an address");
+        let server = if client.is_ipv4() {
+            SERVER_V4.into()
+        } else {
+            SERVER_V6.into()
+        };
+        Case {
+            name: format!("from {client}"),
+            packet: packet(client, server, CLIENT_PORT, 53, &message),
+            expect: Expect::Answer(answer(client, server, CLIENT_PORT, &reply)),
+        }
+    };
+    clients.into_iter().map(case).collect()
+}
+
+/// A sum that would be sent as zero, which says "no checksum" (RFC 768), is sent as all ones.
+fn no_checksum(zone: &RwLock<Zone>) -> Case {
+    let (client, server) = (CLIENT_V6.into(), SERVER_V6.into());
+    let mut message = message("web.shop.svc.cluster.local", A);
+    message[..2].fill(0);
+    let turned = answer(client, server, CLIENT_PORT, &socket_answer(zone, &message));
+    // The ID is a word of the sum: with the missing part in it nothing is missing.
+    message[..2].copy_from_slice(&turned[L3 + 46..L3 + 48]);
+    let expected = answer(client, server, CLIENT_PORT, &socket_answer(zone, &message));
+    assert_eq!(expected[L3 + 46..L3 + 48], [0xff; 2]);
+    Case {
+        name: "a checksum of zero".into(),
+        packet: v6(&message),
+        expect: Expect::Answer(expected),
+    }
 }
 
 /// An Ethernet frame of the minimum length has bytes behind the datagram: they are not the message's.

@@ -251,7 +251,7 @@ pub fn fix_v4_checksum(packet: &mut [u8]) {
 }
 
 /// The UDP checksum of an IPv6 packet whose checksum field is zero.
-fn udp_v6_checksum(packet: &[u8]) -> u16 {
+pub(super) fn udp_v6_checksum(packet: &[u8]) -> u16 {
     let udp = &packet[L3 + 40..];
     let pseudo_header = ones_complement_sum(&packet[L3 + 8..L3 + 40], 17)
         .wrapping_add(u16::try_from(udp.len()).expect("a datagram"));

@@ -67,9 +67,14 @@ impl Host {
 
     /// The zone, published as far as there is room.
     pub fn with_capacity(zone: &Zone, capacity: Capacity) -> Self {
+        Self::with_seed(zone, capacity, 0x5eed)
+    }
+
+    /// The same with another seed of the hash.
+    pub fn with_seed(zone: &Zone, capacity: Capacity, seed: u64) -> Self {
         let told = Told::default();
         let programs = Box::new(told.clone());
-        let mut publisher = Publisher::new(Table::heap(capacity, 0x5eed), programs);
+        let mut publisher = Publisher::new(Table::heap(capacity, seed), programs);
         world::publish(&mut publisher, zone);
         let mut control = control(publisher.table());
         control.zones = told.lock().zones;
@@ -98,7 +103,18 @@ impl Host {
 
     /// The same with what is known of the link layer.
     pub fn run_on(&self, packet: &[u8], link: LinkLayer, tag: Option<Tag>) -> Outcome {
-        let memory = vec![Cell::new(GUARD_BYTE); GUARD + ROOM + GUARD];
+        self.run_between(packet, link, tag, GUARD_BYTE)
+    }
+
+    /// The same with other bytes around the packet: what comes out must not depend on them.
+    pub fn run_between(
+        &self,
+        packet: &[u8],
+        link: LinkLayer,
+        tag: Option<Tag>,
+        guard: u8,
+    ) -> Outcome {
+        let memory = vec![Cell::new(guard); GUARD + ROOM + GUARD];
         for (cell, byte) in memory[GUARD..].iter().zip(packet) {
             cell.set(*byte);
         }
@@ -108,6 +124,7 @@ impl Host {
             len: packet.len(),
             link,
             tag,
+            guard,
         };
         // What a run before has left in the working memory must not matter.
         let mut scratch = Scratch::new();
@@ -119,7 +136,7 @@ impl Host {
         let (before, rest) = memory.split_at(GUARD);
         let (packet, after) = rest.split_at(environment.len);
         assert!(
-            before.iter().chain(after).all(|byte| *byte == GUARD_BYTE),
+            before.iter().chain(after).all(|byte| *byte == guard),
             "wrote outside of the packet"
         );
         Outcome {
@@ -213,6 +230,7 @@ struct Run<'a> {
     len: usize,
     link: LinkLayer,
     tag: Option<Tag>,
+    guard: u8,
 }
 
 impl Run<'_> {
@@ -241,7 +259,7 @@ impl Environment for Run<'_> {
         if bytes > self.len {
             self.fill(self.len..bytes, 0);
         } else {
-            self.fill(bytes..self.len, GUARD_BYTE);
+            self.fill(bytes..self.len, self.guard);
         }
         self.len = bytes;
         Ok(())

@@ -7,6 +7,7 @@
 //! | [`host`] | the program, run on the host |
 //! | [`kernel`] | the program, run by `BPF_PROG_TEST_RUN` |
 //! | [`rotation`] | answers that are equal but for it |
+//! | [`oracle`] | what must hold for any packet |
 //! | [`passes`] | packets that must come out as they went in |
 //! | [`answers`] | packets that must be answered |
 //! | [`limited`] | what becomes of them over the limit |
@@ -16,6 +17,7 @@ pub mod build;
 pub mod host;
 pub mod kernel;
 pub mod limited;
+pub mod oracle;
 pub mod passes;
 pub mod rotation;
 pub mod world;
@@ -119,5 +121,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+#[cfg(test)]
+mod astray;
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,7 @@ pub fn cases() -> Vec<Case> {
     udp(&mut cases);
     header(&mut cases);
     question(&mut cases);
+    cut_opt(&mut cases);
     edns(&mut cases);
     names(&mut cases);
     cases.0
@@ -60,6 +61,17 @@ impl Cases {
         let mut packet = v6(&message(WEB, A));
         change(&mut packet);
         self.add(name, reason, packet);
+    }
+
+    /// The first `len` bytes of a message, over IPv4; the others follow as padding of the frame.
+    fn padded(&mut self, name: &str, reason: Reason, message: &[u8], len: usize) {
+        let mut packet = v4(&message[..len]);
+        packet.extend_from_slice(&message[len..]);
+        self.add(
+            format!("{name}, the rest stands in the padding"),
+            reason,
+            packet,
+        );
     }
 
     /// The message changed, over both families.
@@ -92,6 +104,8 @@ fn link(cases: &mut Cases) {
         ("another device's frame", [0x02, 0, 0, 0, 0, 0x99]),
         ("a broadcast frame", [0xff; 6]),
         ("a multicast frame", [0x01, 0, 0x5e, 0, 0, 1]),
+        ("a frame whose last byte is not ours", [0, 0, 0, 0, 0, 1]),
+        ("a frame whose fifth byte is not ours", [0, 0, 0, 0, 1, 0]),
     ] {
         cases.v4(name, Reason::DestinationMac, |packet| {
             packet[..6].copy_from_slice(&mac);
@@ -170,6 +184,11 @@ fn ipv4(cases: &mut Cases) {
     cases.v4("the last fragment", Reason::Fragment, |packet| {
         packet[L3 + 6] = 0x1f;
     });
+    for bit in 0..14 {
+        cases.v4(&format!("fragment bit {bit}"), Reason::Fragment, |packet| {
+            packet[L3 + 6 + usize::from(bit < 8)] |= 1 << (bit % 8);
+        });
+    }
     let source = |address: [u8; 4]| {
         packet(
             Ipv4Addr::from(address).into(),
@@ -194,6 +213,8 @@ fn ipv4(cases: &mut Cases) {
         ("to another address", [10, 96, 0, 11]),
         ("to broadcast", [255, 255, 255, 255]),
         ("to multicast", [224, 0, 0, 251]),
+        // The unused elements of our list are zero.
+        ("to 0.0.0.0", [0, 0, 0, 0]),
     ] {
         let to = IpAddr::V4(address.into());
         let packet = packet(CLIENT_V4.into(), to, CLIENT_PORT, 53, &message(WEB, A));
@@ -223,9 +244,12 @@ fn ipv6(cases: &mut Cases) {
     ] {
         cases.v6(name, Reason::NotUdp, |packet| packet[L3 + 6] = next_header);
     }
-    cases.v6("version 4 in an IPv6 header", Reason::IpOptions, |packet| {
-        packet[L3] = 0x40;
-    });
+    for version in [4, 5, 7, 14] {
+        let name = format!("version {version} in an IPv6 header");
+        cases.v6(&name, Reason::IpOptions, |packet| {
+            packet[L3] = version << 4;
+        });
+    }
     for (name, address) in [
         ("from ::", Ipv6Addr::UNSPECIFIED),
         ("from ::1", Ipv6Addr::LOCALHOST),
@@ -247,6 +271,7 @@ fn ipv6(cases: &mut Cases) {
             Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0xb),
         ),
         ("to ff02::fb", Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb)),
+        ("to ::", Ipv6Addr::UNSPECIFIED),
     ] {
         let packet = packet(
             CLIENT_V6.into(),
@@ -309,6 +334,18 @@ fn udp(cases: &mut Cases) {
     cases.v4("UDP length 7", Reason::Length, |packet| {
         packet[UDP_V4 + 4..UDP_V4 + 6].copy_from_slice(&[0, 7]);
     });
+    cases.v4(
+        "IP and UDP lengths of half a header",
+        Reason::Length,
+        |packet| {
+            packet[L3 + 2..L3 + 4].copy_from_slice(&[0, 24]);
+            packet[UDP_V4 + 4..UDP_V4 + 6].copy_from_slice(&[0, 4]);
+        },
+    );
+    cases.v6("the same, IPv6", Reason::Length, |packet| {
+        packet[L3 + 4..L3 + 6].copy_from_slice(&[0, 4]);
+        packet[UDP_V6 + 4..UDP_V6 + 6].copy_from_slice(&[0, 4]);
+    });
     cases.v4("UDP length one too many", Reason::Length, |packet| {
         packet[UDP_V4 + 5] += 1;
     });
@@ -320,6 +357,7 @@ fn udp(cases: &mut Cases) {
     });
     cases.message("an empty datagram", Reason::Length, &[]);
     cases.message("eleven bytes", Reason::Length, &message(WEB, A)[..11]);
+    cases.padded("eleven bytes", Reason::Length, &message(WEB, A), 11);
     cases.v4("cut in the UDP header", Reason::Length, |packet| {
         packet.truncate(UDP_V4 + 4);
     });
@@ -434,9 +472,10 @@ fn question(cases: &mut Cases) {
             cut,
         );
     }
-    let mut padded = v4(&whole[..whole.len() - 2]);
-    padded.extend_from_slice(&[0, 1, 0, 1, 0, 0]);
-    cases.add("a class that stands in the padding", Reason::Name, padded);
+    for missing in [1, 2, 4] {
+        let name = format!("{missing} bytes of type and class are missing");
+        cases.padded(&name, Reason::Name, &whole, whole.len() - missing);
+    }
     let mut trailing = whole.clone();
     trailing.push(0);
     cases.message("a trailing byte", Reason::Trailing, &trailing);
@@ -447,6 +486,31 @@ fn question(cases: &mut Cases) {
         "an OPT that is not counted",
         Reason::Trailing,
         &opt_uncounted,
+    );
+}
+
+/// An OPT that goes on in the padding.
+fn cut_opt(cases: &mut Cases) {
+    let plain = message(WEB, A);
+    let opt = plain.len();
+    let whole = with_opt(plain.clone(), 1232, false, &[0, 3, 0, 1, 7]);
+    for missing in [1, 2, 4, 6] {
+        let name = format!("an OPT without its last {missing} bytes");
+        // Its option is cut, or it is cut itself.
+        let len = whole.len() - missing;
+        let reason = if len < opt + 11 {
+            Reason::Edns
+        } else {
+            Reason::Trailing
+        };
+        cases.padded(&name, reason, &whole, len);
+    }
+    let opt_alone = with_opt(plain.clone(), 1232, false, &[]);
+    cases.padded(
+        "an OPT without its last byte",
+        Reason::Edns,
+        &opt_alone,
+        opt + 10,
     );
 }
 
@@ -523,8 +587,11 @@ fn edns(cases: &mut Cases) {
         &[0, 10, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9],
         &|_| (),
     );
-    let long_cookie = [&[0, 10, 0, 41][..], &[7; 41]].concat();
-    with("a cookie of 41 bytes", Reason::Edns, &long_cookie, &|_| ());
+    for bytes in [0, 15, 41] {
+        let cookie = [&[0, 10, 0, bytes][..], &vec![7; bytes.into()]].concat();
+        let name = format!("a cookie of {bytes} bytes");
+        with(&name, Reason::Edns, &cookie, &|_| ());
+    }
     with(
         "five options",
         Reason::Edns,
