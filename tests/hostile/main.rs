@@ -5,7 +5,10 @@
 use std::{env, process::ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
-use hickory_proto::op::{Message, MessageType};
+use hickory_proto::{
+    op::{Message, MessageType},
+    rr::RData,
+};
 use hopzero_tests::{
     harness,
     packets::{
@@ -98,14 +101,17 @@ fn is_answer(packet: &[u8], reply: &[u8]) -> Result<()> {
         message.metadata.message_type == MessageType::Response && message.queries.len() == 1,
         "not a response"
     );
-    let asked = &message.queries[0];
+    // A CNAME leads on to its target.
+    let mut asked = message.queries[0].name();
     for record in &message.answers {
         ensure!(
-            record.name == *asked.name(),
-            "a record of {}, asked for {}",
-            record.name,
-            asked.name()
+            record.name == *asked,
+            "a record of {}, asked for {asked}",
+            record.name
         );
+        if let RData::CNAME(target) = &record.data {
+            asked = &target.0;
+        }
     }
     Ok(())
 }
