@@ -54,8 +54,8 @@ fn load(word: &AtomicU64) -> u64 {
 /// The generation in use. To be loaded once for a packet: what a scan finds must be of one.
 #[inline(always)]
 fn generation(control: &Control) -> Generation {
-    let word: *const u64 = &control.generation;
-    // SAFETY: a reference is a valid, aligned pointer. Volatile, since the daemon stores this word while
+    let word = &raw const control.generation;
+    // SAFETY: a field of a reference is valid and aligned. Volatile, since the daemon stores this word while
     // programs run: one load, neither split nor made again.
     Generation(unsafe { word.read_volatile() })
 }

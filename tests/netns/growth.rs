@@ -27,7 +27,7 @@ const SERVICES: u32 = 6000;
 /// They come in so many files, the last ones when the table has grown once.
 const FILES: u32 = 3;
 /// How long all of them may take to be in the kernel.
-const GROWN_WITHIN: Duration = Duration::from_secs(60);
+const GROWN_WITHIN: Duration = Duration::from_mins(1);
 /// Files that a daemon may open in addition: enough to read manifests and to report, and less than it has maps.
 const FILES_MORE: usize = 5;
 

@@ -105,8 +105,8 @@ impl Follower {
     fn change(&mut self, mut kernel: Kernel, zone: &Zone, touched: &[Name]) -> Kernel {
         let lease = self.options.lease;
         let (publisher, mut progress) = kernel.publishing(lease);
-        let published = publisher.try_publish(zone, touched, &mut progress);
-        let is_full = published.is_err() || publisher.rejected() > 0;
+        let result = publisher.try_publish(zone, touched, &mut progress);
+        let is_full = result.is_err() || publisher.rejected() > 0;
         drop(progress);
         if is_full && self.may_grow() {
             match self.grow(&mut kernel, zone) {
@@ -120,7 +120,7 @@ impl Follower {
                 }
             }
         }
-        if published.is_err() {
+        if result.is_err() {
             // Not as one step then, rather than not at all.
             let (publisher, mut progress) = kernel.publishing(lease);
             publisher.publish_each(zone, touched, &mut progress);

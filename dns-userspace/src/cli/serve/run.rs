@@ -149,8 +149,8 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
 
 /// Applies batches until there is no more source. The programs are detached on return.
 ///
-/// The lease is renewed here, after each batch and when none comes, and nowhere else: whatever keeps a
-/// batch from being applied keeps the lease from being renewed. (That a source has fallen silent cannot
+/// The lease is renewed here, before and after each batch, as it makes progress, and when none comes, and
+/// nowhere else: whatever keeps a batch from being applied keeps the lease from being renewed. (That a source has fallen silent cannot
 /// be seen here: it looks like one that has nothing to say.)
 fn apply(
     mut changes: mpsc::Receiver<Batch>,
@@ -175,6 +175,11 @@ fn apply(
                 continue;
             }
         };
+        // All that came before is applied. A large batch may take a second or two before it comes to the publisher,
+        // from where on its progress renews the lease.
+        if let Some(follower) = &mut follower {
+            follower.renew();
+        }
         let touched = zone
             .write()
             .map_err(|_| poisoned())?
