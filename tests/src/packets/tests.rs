@@ -9,7 +9,7 @@ use hopzero_common::{
     layout::{
         CONTROL_ROTATE, CONTROL_TC_OFF, CONTROL_XDP_OFF, CONTROL_ZONES_OFF_SHIFT, MAC_LIMITED,
     },
-    limits::{ANSWER_BYTES_MAX, ZONES_MAX},
+    limits::ZONES_MAX,
     reason::Reason,
 };
 use proptest::prelude::*;
