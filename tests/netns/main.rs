@@ -10,6 +10,7 @@ mod passed;
 mod refusals;
 mod residue;
 mod resolver;
+mod resync;
 mod setup;
 mod start;
 mod traffic;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         residue::tests(),
         lease::tests(),
         growth::tests(),
+        resync::tests(),
         traffic::tests(),
         foreign::tests(),
         refusals::tests(),
