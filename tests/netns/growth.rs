@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use hopzero::control::Report;
 use hopzero_common::reason::Reason;
 use hopzero_tests::{
     client::{Client, Query, rtype, summary},
@@ -20,14 +19,12 @@ use hopzero_tests::{
     network::{DNS_V4, NODE_DEVICE, Network, dns},
 };
 
-use crate::setup::{Setup, with_each_hook};
+use crate::setup::{Setup, figure, wait_for, with_each_hook};
 
 /// Services that are added: each has four names, so that the smallest table is full before a quarter of them.
 const SERVICES: u32 = 6000;
 /// They come in so many files, the last ones when the table has grown once.
 const FILES: u32 = 3;
-/// How long all of them may take to be in the kernel.
-const GROWN_WITHIN: Duration = Duration::from_mins(1);
 /// Files that a daemon may open in addition: enough to read manifests and to report, and less than it has maps.
 const FILES_MORE: usize = 5;
 
@@ -58,31 +55,6 @@ fn write(home: &Home, file: u32, of: u32) -> Result<()> {
         )?;
     }
     home.write(&format!("many-{file}.yaml"), &yaml)
-}
-
-fn kernel(report: &Report, figure: &str) -> u64 {
-    let kernel = report.kernel.as_ref();
-    kernel
-        .and_then(|kernel| kernel[figure].as_u64())
-        .unwrap_or(0)
-}
-
-/// Waits until a figure of the kernel's part is as it should be.
-fn wait_for(daemon: &Daemon, holds: impl Fn(&Report) -> bool) -> Result<Report> {
-    let started = Instant::now();
-    loop {
-        let report = daemon.report()?;
-        if holds(&report) {
-            return Ok(report);
-        }
-        ensure!(
-            started.elapsed() < GROWN_WITHIN,
-            "it does not happen: {:#}\n{}",
-            report.kernel.unwrap_or_default(),
-            daemon.log()
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// What a pod saw that asked all the time.
@@ -133,7 +105,7 @@ fn grown(hook: &'static str) -> Result<()> {
     let first = setup.daemon.report()?;
     let old = Loaded::of(&setup.daemon.programs()?)?;
     ensure!(
-        kernel(&first, "capacity") < u64::from(SERVICES),
+        figure(&first, "capacity") < u64::from(SERVICES),
         "not small"
     );
     let done = AtomicBool::new(false);
@@ -143,23 +115,23 @@ fn grown(hook: &'static str) -> Result<()> {
         let grown = (0..FILES).try_fold(first.clone(), |report, file| {
             write(&setup.home, file, FILES)?;
             // Four names a service, and what was there before.
-            let names = kernel(&report, "names") + u64::from(4 * SERVICES / FILES);
-            wait_for(&setup.daemon, |report| kernel(report, "names") >= names)
+            let names = figure(&report, "names") + u64::from(4 * SERVICES / FILES);
+            wait_for(&setup.daemon, |report| figure(report, "names") >= names)
         });
         done.store(true, Ordering::Relaxed);
         let asked = asking.join().expect("no panic");
         let looks = watching.join().expect("no panic");
         anyhow::Ok((grown?, asked?, looks?))
     })?;
-    ensure!(kernel(&last, "growths") >= 1, "{:#?}", last.kernel);
-    ensure!(kernel(&last, "capacity") > 4 * u64::from(SERVICES));
+    ensure!(figure(&last, "growths") >= 1, "{:#?}", last.kernel);
+    ensure!(figure(&last, "capacity") > 4 * u64::from(SERVICES));
     ensure!(looks > 1 && asked.queries > 100);
     println!(
         "{hook}: {} growths, {} flips, from {} to {} names; {} queries meanwhile, none lost, the slowest {:.1} ms",
-        kernel(&last, "growths"),
-        kernel(&last, "flips"),
-        kernel(&first, "capacity"),
-        kernel(&last, "capacity"),
+        figure(&last, "growths"),
+        figure(&last, "flips"),
+        figure(&first, "capacity"),
+        figure(&last, "capacity"),
         asked.queries,
         asked.slowest.as_secs_f64() * 1e3
     );
@@ -202,11 +174,11 @@ fn bounded(hook: &'static str) -> Result<()> {
         network,
         home,
     };
-    let capacity = kernel(&setup.daemon.report()?, "capacity");
+    let capacity = figure(&setup.daemon.report()?, "capacity");
     write(&setup.home, 0, 1)?;
-    let report = wait_for(&setup.daemon, |report| kernel(report, "rejected") > 0)?;
-    ensure!(kernel(&report, "growths") + kernel(&report, "growths_failed") == 0);
-    ensure!(kernel(&report, "capacity") == capacity);
+    let report = wait_for(&setup.daemon, |report| figure(report, "rejected") > 0)?;
+    ensure!(figure(&report, "growths") + figure(&report, "growths_failed") == 0);
+    ensure!(figure(&report, "capacity") == capacity);
     all_are_answered(&setup)
 }
 
@@ -216,11 +188,11 @@ fn impossible(hook: &'static str) -> Result<()> {
     let old = Loaded::of(&setup.daemon.programs()?)?;
     limit_open_files(&setup.daemon)?;
     write(&setup.home, 0, 1)?;
-    let report = wait_for(&setup.daemon, |report| kernel(report, "growths_failed") > 0)?;
-    ensure!(kernel(&report, "growths") == 0 && setup.daemon.log().contains("cannot be made"));
+    let report = wait_for(&setup.daemon, |report| figure(report, "growths_failed") > 0)?;
+    ensure!(figure(&report, "growths") == 0 && setup.daemon.log().contains("cannot be made"));
     ensure!(old.left() == old, "the old programs are gone");
     all_are_answered(&setup)?;
-    let failures = kernel(&setup.daemon.report()?, "growths_failed");
+    let failures = figure(&setup.daemon.report()?, "growths_failed");
     ensure!(failures <= 2, "tried {failures} times within seconds");
     Ok(())
 }

@@ -11,6 +11,7 @@ mod passed;
 mod refusals;
 mod residue;
 mod resolver;
+mod resync;
 mod setup;
 mod silence;
 mod start;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         residue::tests(),
         lease::tests(),
         growth::tests(),
+        resync::tests(),
         traffic::tests(),
         foreign::tests(),
         refusals::tests(),
