@@ -1,6 +1,6 @@
 //! The Internet checksum (RFC 1071) over packet words.
 
-use crate::{frame::L3, packet::Packet};
+use crate::packet::Packet;
 
 /// IP protocol number of UDP, where it stands in a pseudo-header.
 const UDP: u32 = 17 << 8;
@@ -37,18 +37,19 @@ impl Sum {
 }
 
 /// The sum over the pseudo-header of a UDP datagram over IPv4 (RFC 768) or IPv6 (RFC 8200 section 8.1), whose
-/// UDP header is at `udp`.
+/// UDP header is at `udp`. The addresses stand right before it.
 #[inline(always)]
 pub fn pseudo_header(packet: Packet, v6: bool, udp: usize) -> Option<Sum> {
     let length = packet.read::<u16>(udp + 4)?;
     let sum = Sum::default().add32(u32::from(length)).add32(UDP);
     Some(if v6 {
-        sum.add64(packet.read(L3 + 8)?)
-            .add64(packet.read(L3 + 16)?)
-            .add64(packet.read(L3 + 24)?)
-            .add64(packet.read(L3 + 32)?)
+        let addresses = packet.window::<32>(udp.wrapping_sub(32))?;
+        sum.add64(addresses.read::<u64, 0>())
+            .add64(addresses.read::<u64, 8>())
+            .add64(addresses.read::<u64, 16>())
+            .add64(addresses.read::<u64, 24>())
     } else {
-        sum.add64(packet.read(L3 + 12)?)
+        sum.add64(packet.read(udp.wrapping_sub(8))?)
     })
 }
 

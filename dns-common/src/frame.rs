@@ -4,10 +4,26 @@
 //! Ethernet 14 │ IPv4 20, IHL 5, no fragment │ UDP 8 │ DNS      DNS at 42
 //! Ethernet 14 │ IPv6 40, next header 17     │ UDP 8 │ DNS      DNS at 62
 //! ```
+//!
+//! # VLAN
+//!
+//! A tag (IEEE 802.1Q) of a VLAN in [`Control::vlans`] is let through and stays in the answer as it was; any
+//! other passes, and so do two. It can be in two places:
+//!
+//! * in the frame, four bytes before the type of what it carries. The rest of the frame is then parsed
+//!   as if it began four bytes later. XDP in a driver sees tags so, unless the card strips them: then it sees
+//!   none, answers without one, and the answer is lost on its way. Such a card must not
+//!   (`ethtool -K DEV rxvlan off`).
+//! * beside the packet, where the stack puts it before tc (Linux 3.18, `skb_vlan_untag`). What the program
+//!   leaves beside the packet leaves with it.
+//!
+//! XDP in the stack runs before that: it sees a tag in the frame, but not one that a device has stripped or
+//! never wrote (a veth whose other end is a VLAN device). The stack keeps such a tag over `XDP_TX`, so that
+//! answers arrive; only that the VLAN is not asked whether it is configured.
 
 use crate::{
-    layout::{Control, Frame},
-    limits::{ADDRESSES_MAX, MACS_MAX},
+    layout::{Control, Frame, LIMIT_NONE, MAC_LIMITED},
+    limits::ADDRESSES_MAX,
     packet::Packet,
     reason::Reason,
 };
@@ -18,6 +34,10 @@ pub const L3: usize = 14;
 pub const DNS_V4: usize = L3 + 20 + 8;
 /// Offset of the DNS message behind IPv6.
 pub const DNS_V6: usize = L3 + 40 + 8;
+/// A VLAN tag: its type, then priority and VLAN.
+const TAG_BYTES: usize = 4;
+/// The VLAN among the bits of a tag; above it are priority and drop eligibility.
+const VLAN_MASK: u16 = 0xfff;
 
 const DNS_PORT: u16 = 53u16.to_be();
 const ETHERTYPE_IPV4: u16 = 0x0800u16.to_be();
@@ -33,10 +53,17 @@ pub enum LinkLayer {
     Ours,
     /// The kernel has classified it as for somebody else.
     Foreign,
-    /// It carries a VLAN tag beside its bytes.
-    Tagged,
     /// Nothing (XDP): the destination must be in [`Control::macs`].
     Unknown,
+}
+
+/// A tag beside the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Its type, network order.
+    pub protocol: u16,
+    /// Priority and VLAN, host order.
+    pub control: u16,
 }
 
 /// Parses and judges the headers below DNS.
@@ -44,28 +71,68 @@ pub enum LinkLayer {
 /// # Errors
 /// Why the packet is not for us.
 #[inline(always)]
-pub fn parse(packet: Packet, control: &Control, link: LinkLayer) -> Result<Frame, Reason> {
-    if link == LinkLayer::Tagged {
-        return Err(Reason::Vlan);
+pub fn parse(
+    packet: Packet,
+    control: &Control,
+    link: LinkLayer,
+    beside: Option<Tag>,
+) -> Result<Frame, Reason> {
+    if let Some(tag) = beside {
+        judge_vlan(control, tag.protocol, tag.control)?;
     }
     let ethernet = packet.head::<L3>().ok_or(Reason::NotIp)?;
-    let frame = match ethernet.read::<u16, 12>() {
+    let mut frame = match ethernet.read::<u16, 12>() {
         ETHERTYPE_IPV4 => parse_v4(packet, control)?,
         ETHERTYPE_IPV6 => parse_v6(packet, control)?,
+        ETHERTYPE_VLAN if beside.is_none() => parse_tagged(packet, control)?,
         ETHERTYPE_VLAN | ETHERTYPE_QINQ => return Err(Reason::Vlan),
         _ => return Err(Reason::NotIp),
     };
-    let ours = match link {
+    match link {
+        LinkLayer::Ours => Ok(frame),
+        LinkLayer::Foreign => Err(Reason::DestinationMac),
         LinkLayer::Unknown => {
-            let destination = ethernet.read::<u64, 0>() & 0xffff_ffff_ffff;
-            among(&control.macs, control.macs_count, destination)
+            // The upper half-word is neither the packet's address nor the device's.
+            let destination = ethernet.read::<u64, 0>() << 16;
+            let device = control
+                .macs
+                .iter()
+                .take(control.macs_count as usize)
+                .find(|mac| **mac << 16 == destination);
+            let mac = device.ok_or(Reason::DestinationMac)?;
+            frame.limit = (mac / MAC_LIMITED) as u32 & 1;
+            Ok(frame)
         }
-        _ => link == LinkLayer::Ours,
+    }
+}
+
+/// A frame with a tag in it.
+#[inline(always)]
+fn parse_tagged(packet: Packet, control: &Control) -> Result<Frame, Reason> {
+    let header = packet.head::<{ L3 + TAG_BYTES }>().ok_or(Reason::Vlan)?;
+    let tag = u16::from_be(header.read::<u16, L3>());
+    judge_vlan(control, ETHERTYPE_VLAN, tag)?;
+    // From here on the network header is where it would be without the tag.
+    let inner = packet.skip(TAG_BYTES).ok_or(Reason::Vlan)?;
+    let mut frame = match header.read::<u16, { L3 + 2 }>() {
+        ETHERTYPE_IPV4 => parse_v4(inner, control)?,
+        ETHERTYPE_IPV6 => parse_v6(inner, control)?,
+        ETHERTYPE_VLAN | ETHERTYPE_QINQ => return Err(Reason::Vlan),
+        _ => return Err(Reason::NotIp),
     };
-    if ours {
-        Ok(frame)
+    frame.dns += TAG_BYTES as u32;
+    Ok(frame)
+}
+
+/// Whether this is a tag of a VLAN that we answer in. VLAN 0 is none: only a priority.
+#[inline(always)]
+fn judge_vlan(control: &Control, protocol: u16, tag: u16) -> Result<(), Reason> {
+    let vlan = tag & VLAN_MASK;
+    let configured = control.vlans.contains(&vlan);
+    if protocol == ETHERTYPE_VLAN && vlan != 0 && configured {
+        Ok(())
     } else {
-        Err(Reason::DestinationMac)
+        Err(Reason::Vlan)
     }
 }
 
@@ -107,7 +174,7 @@ fn parse_v4(packet: Packet, control: &Control) -> Result<Frame, Reason> {
         dns: DNS_V4 as u32,
         message_len,
         v6: 0,
-        reserved: 0,
+        limit: LIMIT_NONE,
     })
 }
 
@@ -151,7 +218,7 @@ fn parse_v6(packet: Packet, control: &Control) -> Result<Frame, Reason> {
         dns: DNS_V6 as u32,
         message_len,
         v6: 1,
-        reserved: 0,
+        limit: LIMIT_NONE,
     })
 }
 
@@ -170,7 +237,7 @@ fn judge_udp(packet: Packet, udp: usize, udp_len: u32, source_port: u16) -> Resu
 /// Whether one of the first `count` elements is `value`.
 #[inline(always)]
 fn among<T: PartialEq + Copy, const N: usize>(list: &[T; N], count: u32, value: T) -> bool {
-    const { assert!(N == ADDRESSES_MAX || N == MACS_MAX) };
+    const { assert!(N == ADDRESSES_MAX) };
     for (index, element) in list.iter().enumerate() {
         if index as u32 >= count {
             break;

@@ -26,6 +26,10 @@
 //! the question is the same bytes for every query of that name, compression pointers included,
 //! because the owner name has one length.
 //!
+//! The record of an alias (an `ExternalName` service) has the addresses of its target behind its own CNAME: one
+//! lookup answers, and one check holds the whole chain together. A change of the target is published as a change
+//! of its aliases too.
+//!
 //! # Why not a BPF hash map
 //!
 //! * **One lookup, any size.** A hash map has one value size. For 1,232-byte answers that is 1.4 KB a
@@ -73,6 +77,18 @@
 //! see another record, or a mixture: it copies the cells first, and verifies [`Cell::check`] and
 //! the full name on the copy. What does not verify passes to the socket.
 //!
+//! # Two generations of the index
+//!
+//! A large batch (a resync) becomes visible as one step. INDEX has room for two generations, and
+//! [`Control::generation`] says in one word which is in use: a program loads it once for a packet. The daemon
+//! copies the one in use to the other, changes it there, with all new records in free cells, and then stores
+//! that word: who loaded it before answers as of before the batch, who loads it after, as of after it.
+//! Small batches are written into the generation in use, one store a name.
+//!
+//! A program that loaded the word before the flip may still scan the old generation, and may follow it to old
+//! records. Until all of these have ended (an RCU grace period) the old generation is not written, and no cell
+//! that it leads to is free. Only then is the next flip possible.
+//!
 //! # What protects from a daemon that hangs
 //!
 //! [`Control::lease_until`], a tick of the kernel from which on every packet passes. The daemon moves it
@@ -86,12 +102,12 @@
 //! cannot see the suspension for free.
 
 use crate::limits::{
-    ADDRESSES_MAX, BUCKET_ENTRIES, CELL_BYTES, CELL_WORDS, MACS_MAX, NAME_WORDS_MAX,
-    RECORD_CELLS_MAX, ZONES_MAX,
+    ADDRESSES_MAX, BUCKET_ENTRIES, CELL_BYTES, CELL_WORDS, HEADER_BYTES, MACS_MAX, NAME_WORDS_MAX,
+    RECORD_CELLS_MAX, VLANS_MAX, ZONES_MAX,
 };
 
 /// Version of everything in this module. Pinned maps with another version are not touched.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// A bucket of the index: eight entries, one cache line. An empty entry is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,6 +146,8 @@ pub struct Cell {
 
 /// Only the socket may answer for the name.
 pub const FLAG_SOCKET_ONLY: u8 = 1;
+/// No name's: the record of a zone's SOA, which is of the apex's name, but not what the apex has.
+pub const FLAG_SOA: u8 = 64;
 /// The name has more A addresses than fit any answer: they are not stored.
 pub const FLAG_A_TOO_LARGE: u8 = 2;
 /// The name has more AAAA addresses than fit any answer: they are not stored.
@@ -139,6 +157,10 @@ pub const FLAG_OTHER_ELSEWHERE: u8 = 8;
 /// The name has SRV records that are not stored. A service's name has them (all its ports at once) beside its
 /// addresses, which fit one cell without them; whoever asks for SRV asks for one port.
 pub const FLAG_SRV_ELSEWHERE: u8 = 16;
+
+/// The name is an alias: its other record is a CNAME, and the addresses are those of the target. A question for
+/// addresses is answered with the CNAME and the addresses behind it; one for another type passes.
+pub const FLAG_ALIAS: u8 = 32;
 
 /// The eight bytes before the pre-encoded records of another type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,10 +239,48 @@ pub const fn home_of(hash: u64, cells: u32) -> u32 {
     bucket_of(hash << 32, cells)
 }
 
+/// Where one generation of the index lies: all of it in one word, so that a flip is one store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// `buckets` buckets from `base` on.
+    #[inline(always)]
+    pub const fn new(base: u32, buckets: u32) -> Self {
+        Generation(base as u64 | (buckets as u64) << 32)
+    }
+
+    /// Its first bucket in INDEX.
+    #[inline(always)]
+    pub const fn base(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Its number of buckets.
+    #[inline(always)]
+    pub const fn buckets(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
 /// [`Control::flags`]: the table is complete, and packets may be answered.
 pub const CONTROL_ANSWERING: u32 = 1;
 /// [`Control::flags`]: the deployment forwards, so answers carry RA.
 pub const CONTROL_RECURSION_AVAILABLE: u32 = 2;
+/// [`Control::flags`]: the addresses of an answer are rotated from query to query.
+pub const CONTROL_ROTATE: u32 = 4;
+/// [`Control::flags`]: XDP is switched off.
+pub const CONTROL_XDP_OFF: u32 = 8;
+/// [`Control::flags`]: tc is switched off.
+pub const CONTROL_TC_OFF: u32 = 16;
+/// [`Control::flags`]: from this bit on one for each of [`Control::zones`], that it is switched off. They
+/// stand here and not with the zone: a switch is one store whatever else is written meanwhile, and
+/// a program has read this word already.
+pub const CONTROL_ZONES_OFF_SHIFT: u32 = 16;
+
+/// An element of [`Control::macs`]: what comes in there is limited ([`crate::limit`]).
+pub const MAC_LIMITED: u64 = 1 << 48;
 
 /// What the daemon tells the programs: the only element of the map CONTROL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,10 +290,8 @@ pub struct Control {
     pub layout_version: u32,
     /// [`CONTROL_ANSWERING`] and others; zero passes every packet.
     pub flags: u32,
-    /// First bucket of the generation in use.
-    pub index_base: u32,
-    /// Buckets of a generation.
-    pub buckets: u32,
+    /// The generation in use, a [`Generation`]: loaded once for a packet, since it changes meanwhile.
+    pub generation: u64,
     /// Seed of the name hash, random at start.
     pub seed: u64,
     /// Used elements of `v4`.
@@ -248,8 +306,14 @@ pub struct Control {
     pub v4: [u32; ADDRESSES_MAX],
     /// IPv6 addresses that we answer for, network order.
     pub v6: [[u64; 2]; ADDRESSES_MAX],
-    /// MAC addresses of the devices with XDP: six bytes, then two of zero.
+    /// MAC addresses of the devices with XDP: six bytes, then [`MAC_LIMITED`] or zero.
     pub macs: [u64; MACS_MAX],
+    /// Answers a second that one network may be sent: what its bucket gains with each tick.
+    pub limit_rate: u32,
+    /// What an answer takes from the bucket: ticks a second.
+    pub limit_cost: u32,
+    /// VLANs whose queries are answered, host order; 0 is none.
+    pub vlans: [u16; VLANS_MAX],
     /// The lease: from this tick on (jiffies) every packet passes. See the module docs.
     pub lease_until: u64,
     /// Zones, the longer names first; the first that a name lies in decides.
@@ -296,8 +360,7 @@ impl Control {
         Control {
             layout_version: LAYOUT_VERSION,
             flags: 0,
-            index_base: 0,
-            buckets: 0,
+            generation: 0,
             seed: 0,
             v4_count: 0,
             v6_count: 0,
@@ -306,6 +369,9 @@ impl Control {
             v4: [0; ADDRESSES_MAX],
             v6: [[0; 2]; ADDRESSES_MAX],
             macs: [0; MACS_MAX],
+            limit_rate: 0,
+            limit_cost: 0,
+            vlans: [0; VLANS_MAX],
             lease_until: 0,
             zones: [ZoneEntry::NONE; ZONES_MAX],
         }
@@ -330,6 +396,8 @@ pub struct Scratch {
     pub selection: Selection,
     /// A value on its detour; see [`crate::packet::launder`].
     pub laundry: u64,
+    /// State of the random numbers that answers are rotated by; see [`crate::answer`].
+    pub random: u64,
 }
 
 impl Scratch {
@@ -342,7 +410,7 @@ impl Scratch {
                 dns: 0,
                 message_len: 0,
                 v6: 0,
-                reserved: 0,
+                limit: 0,
             },
             query: Query {
                 hash: 0,
@@ -355,18 +423,9 @@ impl Scratch {
                 flags2: 0,
                 flags3: 0,
             },
-            selection: Selection {
-                word: 0,
-                records_len: 0,
-                message_len: 0,
-                answers: 0,
-                additionals: 0,
-                authority: 0,
-                rcode: 0,
-                truncated: 0,
-                owner: 0,
-            },
+            selection: Selection::NONE,
             laundry: 0,
+            random: 0,
         }
     }
 }
@@ -387,9 +446,16 @@ pub struct Frame {
     pub message_len: u32,
     /// 1 for IPv6, 0 for IPv4.
     pub v6: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// [`LIMIT_NONE`], [`LIMIT_APPLIES`] or [`LIMIT_EXCEEDED`].
+    pub limit: u32,
 }
+
+/// [`Frame::limit`]: the device is not limited.
+pub const LIMIT_NONE: u32 = 0;
+/// [`Frame::limit`]: it is.
+pub const LIMIT_APPLIES: u32 = 1;
+/// [`Frame::limit`]: and this answer is one too many.
+pub const LIMIT_EXCEEDED: u32 = 2;
 
 /// A query that may be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -415,16 +481,28 @@ pub struct Query {
     pub flags3: u8,
 }
 
-/// The records that are put behind the question.
+/// What is put behind the question: encoded records, then addresses, either of which may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Selection {
-    /// First word of their data in the record.
-    pub word: u32,
-    /// Their bytes in the message.
+    /// First word of the encoded records in the record.
+    pub other_word: u32,
+    /// Their bytes, without the owner of a SOA, which is not always the question's name.
+    pub other_len: u32,
+    /// First word of the addresses in the record.
+    pub address_word: u32,
+    /// Offset of the addresses in the message, bytes.
+    pub address_offset: u32,
+    /// Number of addresses, of the type that was asked for.
+    pub addresses: u32,
+    /// The address that comes first; the others follow, and after the last one those before it.
+    pub first: u32,
+    /// Bytes of all records in the message.
     pub records_len: u32,
     /// Bytes of the whole answer.
     pub message_len: u32,
+    /// Offset in the message of the owner of the addresses, or of the SOA, bytes.
+    pub owner: u32,
     /// Records in the answer section.
     pub answers: u16,
     /// Records in the additional section, without OPT.
@@ -435,8 +513,29 @@ pub struct Selection {
     pub rcode: u8,
     /// 1 if the answer is larger than the client takes: no record is written, and TC is set.
     pub truncated: u8,
-    /// Offset of the SOA's owner in the question's name, bytes.
-    pub owner: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl Selection {
+    /// Nothing.
+    pub const NONE: Self = Selection {
+        other_word: 0,
+        other_len: 0,
+        address_word: 0,
+        address_offset: 0,
+        addresses: 0,
+        first: 0,
+        records_len: 0,
+        message_len: 0,
+        owner: HEADER_BYTES as u32,
+        answers: 0,
+        additionals: 0,
+        authority: 0,
+        rcode: 0,
+        truncated: 0,
+        reserved: 0,
+    };
 }
 
 const _: () = {
@@ -450,17 +549,29 @@ const _: () = {
     assert!(offset_of!(Cell, data) == 16);
     assert!(size_of::<Other>() == 8);
     assert!(size_of::<Entry>() == 8);
+    assert!(size_of::<Generation>() == 8);
+    // An aligned word: stored and loaded whole.
+    assert!(offset_of!(Control, generation) == 8);
     assert!(offset_of!(Control, seed) == 16);
     assert!(offset_of!(Control, v4) == 40);
     assert!(offset_of!(Control, v6) == 40 + 4 * ADDRESSES_MAX);
-    assert!(offset_of!(Control, lease_until) == 40 + 20 * ADDRESSES_MAX + 8 * MACS_MAX);
-    assert!(offset_of!(Control, zones) == 48 + 20 * ADDRESSES_MAX + 8 * MACS_MAX);
+    assert!(offset_of!(Control, limit_rate) == 40 + 20 * ADDRESSES_MAX + 8 * MACS_MAX);
+    assert!(offset_of!(Control, vlans) == 48 + 20 * ADDRESSES_MAX + 8 * MACS_MAX);
+    assert!(VLANS_MAX.is_multiple_of(4) && ZONES_MAX <= 16);
+    assert!(
+        offset_of!(Control, lease_until) == 48 + 20 * ADDRESSES_MAX + 8 * MACS_MAX + 2 * VLANS_MAX
+    );
+    assert!(offset_of!(Control, zones) == 56 + 20 * ADDRESSES_MAX + 8 * MACS_MAX + 2 * VLANS_MAX);
     assert!(size_of::<ZoneEntry>() == 24 + 8 * NAME_WORDS_MAX);
     assert!(
         size_of::<Control>()
-            == 48 + 20 * ADDRESSES_MAX + 8 * MACS_MAX + (24 + 8 * NAME_WORDS_MAX) * ZONES_MAX
+            == 56
+                + 20 * ADDRESSES_MAX
+                + 8 * MACS_MAX
+                + 2 * VLANS_MAX
+                + (24 + 8 * NAME_WORDS_MAX) * ZONES_MAX
     );
-    assert!(size_of::<Frame>() == 16 && size_of::<Query>() == 24 && size_of::<Selection>() == 24);
+    assert!(size_of::<Frame>() == 16 && size_of::<Query>() == 24 && size_of::<Selection>() == 48);
     assert!(
         size_of::<Scratch>() <= 32 * 1024,
         "the kernel's limit for a per-CPU element"
@@ -492,6 +603,14 @@ mod tests {
         assert_eq!((entry.cell(), entry.cells()), (Entry::CELL_MAX, 39));
         assert!(!Entry(0).has_tag(Entry::tag(0)));
         assert!(!Entry(Entry::OVERFLOW).has_tag(Entry::tag(0)));
+    }
+
+    #[test]
+    fn generation_keeps_its_parts() {
+        let generation = Generation::new(7, u32::MAX);
+        assert_eq!((generation.base(), generation.buckets()), (7, u32::MAX));
+        let generation = Generation::new(u32::MAX, 7);
+        assert_eq!((generation.base(), generation.buckets()), (u32::MAX, 7));
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! | [`name`] | a name as eight-byte words: folded, hashed |
 //! | [`lookup`] | from a name to a verified copy of its record |
 //! | [`negative`] | NODATA and NXDOMAIN, and when they are proved |
+//! | [`limit`] | how many answers a network may be sent |
 //! | [`answer`] | writes the answer over the query |
 //! | [`respond`] | all of it in order |
 #![no_std]
@@ -39,6 +40,7 @@ pub mod answer;
 pub mod checksum;
 pub mod frame;
 pub mod layout;
+pub mod limit;
 pub mod limits;
 pub mod lookup;
 pub mod message;

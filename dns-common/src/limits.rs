@@ -44,6 +44,10 @@ pub const PROBE_BUCKETS_MAX: usize = 4;
 pub const ADDRESSES_MAX: usize = 8;
 /// Network cards with XDP on one node.
 pub const MACS_MAX: usize = 16;
+/// VLANs whose queries are answered.
+pub const VLANS_MAX: usize = 8;
+/// Networks whose answers are counted at a time; the one that has asked least recently makes room.
+pub const NETWORKS_MAX: usize = 65536;
 /// Zones, and names below which only the socket may answer, that the programs know.
 pub const ZONES_MAX: usize = 8;
 /// Labels of the longest name, root label not included.

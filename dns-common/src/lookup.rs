@@ -4,11 +4,21 @@
 //! used comes from the copy in [`Scratch::record`], the copy's check was made over all of its cells by the
 //! writer of one record, and the whole name was compared. The argument needs no memory order between
 //! the loads, so it holds on x86-64 and arm64 alike.
+//!
+//! That a hit is not older than what was there when the lookup began needs more: cells that are used again
+//! for the same name may look as they did two versions before, and that version is whole. The cells'
+//! address is made of the entry, so both machines load them after it, and the entry is stored after
+//! them. `cargo xtask test model` runs this code and the writer's in every order, with and without that.
 
-use core::sync::atomic::AtomicU64;
+// The model check (`cargo xtask test model`) runs this same code over atomics that show a reader every
+// value that memory may show it.
+#[cfg(not(feature = "loom"))]
+pub use core::sync::atomic::AtomicU64;
+#[cfg(feature = "loom")]
+pub use loom::sync::atomic::AtomicU64;
 
 use crate::{
-    layout::{Control, Entry, Scratch, bucket_of, home_of},
+    layout::{Control, Entry, FLAG_SOA, Generation, Scratch, bucket_of, home_of},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NAME_WORDS_MAX, PROBE_BUCKETS_MAX, RECORD_CELLS_MAX},
     reason::Reason,
     record,
@@ -41,6 +51,15 @@ fn load(word: &AtomicU64) -> u64 {
     word.load(core::sync::atomic::Ordering::Relaxed)
 }
 
+/// The generation in use. To be loaded once for a packet: what a scan finds must be of one.
+#[inline(always)]
+fn generation(control: &Control) -> Generation {
+    let word = &raw const control.generation;
+    // SAFETY: a field of a reference is valid and aligned. Volatile, since the daemon stores this word while
+    // programs run: one load, neither split nor made again.
+    Generation(unsafe { word.read_volatile() })
+}
+
 /// Copies the record of the name in `scratch` into `scratch.record` and verifies it.
 ///
 /// # Errors
@@ -50,7 +69,8 @@ pub fn find<T: Table>(table: &T, control: &Control, scratch: &mut Scratch) -> Re
     let entry = find_entry(table, control, scratch.query.hash)?;
     copy(table, entry, scratch)?;
     let words = scratch.query.name_words as usize;
-    let mut difference = 0;
+    // The SOA of a zone is of the apex's name: it may stand where the apex's record was.
+    let mut difference = scratch.record[1] & u64::from(FLAG_SOA) << 16;
     for index in 0..NAME_WORDS_MAX {
         if index >= words {
             break;
@@ -67,7 +87,8 @@ pub fn find<T: Table>(table: &T, control: &Control, scratch: &mut Scratch) -> Re
 #[inline(always)]
 fn find_entry<T: Table>(table: &T, control: &Control, hash: u64) -> Result<Entry, Reason> {
     let tag = Entry::tag(hash);
-    let mut bucket = bucket_of(hash, control.buckets);
+    let generation = generation(control);
+    let mut bucket = bucket_of(hash, generation.buckets());
     // Most records stand where their hash says (see `home_of`). Loaded now, that line comes while
     // the bucket's line is waited for, which saves one of the two cache misses of a cold name. It
     // is only a hint: what is read is thrown away.
@@ -76,7 +97,7 @@ fn find_entry<T: Table>(table: &T, control: &Control, hash: u64) -> Result<Entry
     }
     for _ in 0..PROBE_BUCKETS_MAX {
         let entries = table
-            .bucket(control.index_base + bucket)
+            .bucket(generation.base() + bucket)
             .ok_or(Reason::Internal)?;
         let mut last = 0;
         for entry in entries {
@@ -89,7 +110,7 @@ fn find_entry<T: Table>(table: &T, control: &Control, hash: u64) -> Result<Entry
             return Err(Reason::UnknownName);
         }
         bucket += 1;
-        if bucket >= control.buckets {
+        if bucket >= generation.buckets() {
             bucket = 0;
         }
     }

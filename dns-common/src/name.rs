@@ -129,3 +129,39 @@ pub fn hash_of(words: &[u64], seed: u64) -> u64 {
         .fold(Hasher::new(seed), |hasher, word| hasher.add(*word))
         .finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_folded_and_no_other_byte_is() {
+        for byte in 0..=255u8 {
+            for at in 0..8 {
+                // Its neighbours must not matter, nor be changed.
+                for around in [0, b'a', b'[', 0x7f, 0x80, 0xff] {
+                    let mut word = [around; 8];
+                    word[at] = byte;
+                    let mut folded = word;
+                    folded[at] = byte.to_ascii_lowercase();
+                    assert_eq!(fold(u64::from_le_bytes(word)).to_le_bytes(), folded);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_zero_is_found_whatever_follows() {
+        for at in 0..8 {
+            for after in [0, 1, 0x80, 0xff] {
+                let mut word = [after; 8];
+                word[..at].fill(1);
+                word[at] = 0;
+                assert_eq!(first_zero(u64::from_le_bytes(word)), 0x80 << (8 * at));
+            }
+            let mut word = [1; 8];
+            word[at] = 0x80;
+            assert_eq!(first_zero(u64::from_le_bytes(word)), 0);
+        }
+    }
+}

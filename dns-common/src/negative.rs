@@ -16,12 +16,40 @@
 //!    that only the socket may answer for. A name for which there was no room is never missing from
 //!    the index: its entry stays, or the zone stops to be complete.
 //!
+//! # Across a flip
+//!
+//! A large batch becomes visible by a flip from one generation of the index to the other
+//! ([`crate::layout`]). The program loads [`Control::generation`] once, so each scan is of one generation:
+//!
+//! * **The old one.** It was in use when the word was loaded, and is not written from the flip on, until this program has
+//!   ended: the daemon waits for an RCU grace period, and programs run inside RCU read-side sections. So point 1 holds
+//!   as if there were no flip: what is answered was true when the packet came, or later.
+//! * **The new one.** Every entry of it, and every record that it leads to, was stored before the word (a release store).
+//!   The address of the bucket is computed from the word, and that of the record from the entry: loads that depend on
+//!   each other by address are in order on arm64, as all loads are on x86-64. So it is seen whole.
+//!
+//! That the old generation is written again, by the build after, races with nobody: `synchronize_rcu()` orders all that a
+//! program did before it ended before what the daemon does after it, by full barriers on every architecture.
+//! A late program may meet a small change of the new generation nonetheless: cells that the old generation leads to as
+//! well are used again. Then the copy does not verify, and the packet passes.
+//!
+//! The list of zones is no part of a generation. A program may combine an index of one moment with a
+//! [`ZoneEntry`] of another, in either order, and on arm64 the loads may trade places. So it must
+//! be harmless:
+//!
+//! * [`ZONE_COMPLETE`] is *set* only when no program reads an index any more in which a name of the zone was missing: after
+//!   the flip and the wait. It is *cleared* before the change with the missing name counts as published; who loaded it
+//!   earlier answers as of earlier. And a build that lacks room for a name is not put in use at all.
+//! * The SOA is renewed last. A denial may carry the serial of the moment before or after its index's for as long as the
+//!   wait takes. Nothing is derived from it: there are no transfers of the zone, and TTL and minimum, by
+//!   which a denial is cached, are the same in all.
+//!
 //! What is only unclear (a tag without the name, a record that does not verify, too many buckets)
 //! passes.
 
 use crate::{
     layout::{Control, Entry, Scratch, Selection, ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry},
-    limits::{LABELS_MAX, NAME_BYTES_MAX, NAME_WORDS_MAX},
+    limits::{HEADER_BYTES, LABELS_MAX, NAME_BYTES_MAX, NAME_WORDS_MAX},
     lookup::{self, Table},
     packet::{launder, opaque},
     reason::Reason,
@@ -117,15 +145,13 @@ pub fn select<T: Table>(
         return Err(Reason::Inconsistent);
     }
     scratch.selection = Selection {
-        word: word as u32 + 1,
+        other_word: word as u32 + 1,
+        other_len: header.other_len() as u32,
         records_len: POINTER_BYTES + header.other_len() as u32,
-        message_len: 0,
-        answers: 0,
-        additionals: 0,
+        owner: HEADER_BYTES as u32 + owner,
         authority: 1,
         rcode,
-        truncated: 0,
-        owner,
+        ..Selection::NONE
     };
     Ok(())
 }

@@ -163,6 +163,24 @@ pub fn opaque(value: usize) -> usize {
     value
 }
 
+/// The same memory, of whose contents the compiler knows nothing: what was stored there is loaded again, and so
+/// is unknown to the verifier where it is map memory.
+#[inline(always)]
+pub fn forget<T>(memory: &mut T) -> &mut T {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut pointer = core::ptr::from_mut(memory);
+        // SAFETY: one move onto itself, as in `opaque`. The memory is not touched, although the compiler has to
+        // assume that it is.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) pointer, options(preserves_flags, nostack));
+            &mut *pointer
+        }
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    memory
+}
+
 /// The same value, of which the verifier knows nothing: it comes back from map memory.
 ///
 /// After a loop the verifier knows the exact count for each way out, and would verify the rest of the

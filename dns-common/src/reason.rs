@@ -23,16 +23,24 @@ macro_rules! reasons {
             pub const fn text(self) -> &'static str {
                 match self { $(Reason::$variant => $text,)+ }
             }
+
+            /// Whether the packet goes back where it came from, and not on.
+            #[inline(always)]
+            pub const fn is_answer(self) -> bool {
+                matches!(self, Reason::Answered | Reason::Limited)
+            }
         }
     };
 }
 
 reasons! {
     Answered = "answered", "answered by the kernel";
+    Limited = "limited", "answered with TC=1 alone: its network was sent more than --rate-limit allows";
     NotAnswering = "not_answering", "answering is switched off, or the zone is not complete yet";
+    SwitchedOff = "switched_off", "`hopzero kernel off`: the hook, or the name's zone";
     Lease = "lease", "the daemon has not renewed the lease: it hangs, or is stopped";
     NotIp = "not_ip", "neither IPv4 nor IPv6 over Ethernet";
-    Vlan = "vlan", "carries a VLAN tag";
+    Vlan = "vlan", "carries a VLAN tag that is not one of --vlan, or more than one";
     NotUdp = "not_udp", "not UDP as the direct next header";
     NotDns = "not_dns", "not to port 53";
     IpOptions = "ip_options", "IPv4 header with options, or not version 4";

@@ -2,8 +2,8 @@
 
 use crate::{
     layout::{
-        FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE, FLAG_OTHER_ELSEWHERE, FLAG_SOCKET_ONLY,
-        FLAG_SRV_ELSEWHERE, Scratch,
+        FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE, FLAG_ALIAS, FLAG_OTHER_ELSEWHERE, FLAG_SOA,
+        FLAG_SOCKET_ONLY, FLAG_SRV_ELSEWHERE, Scratch,
     },
     limits::{A_MAX, AAAA_MAX, CELL_WORDS, NAME_WORDS_MAX, OTHER_BYTES_MAX},
     name,
@@ -21,6 +21,7 @@ const LANES: [u64; CELL_WORDS] = [
     0x5895_58cf_6d1e_ae65,
     0xa076_1d64_78bd_642f,
 ];
+const TYPE_CNAME: u16 = 5;
 /// The check field among the bits of the first word.
 const CHECK_FIELD: u64 = 0xffff_ffff;
 
@@ -135,11 +136,14 @@ impl Header {
 
 /// What is to be encoded.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Contents<'a> {
     /// Owner name in wire form, folded, root label included.
     pub name: &'a [u8],
     /// Index of the zone.
     pub zone: u8,
+    /// It is the SOA of the zone of that name, not what the name has.
+    pub soa: bool,
     /// Only the socket may answer: nothing but the name is stored.
     pub socket_only: bool,
     /// TTL of the addresses, seconds.
@@ -148,7 +152,7 @@ pub struct Contents<'a> {
     pub a: &'a [[u8; 4]],
     /// AAAA addresses.
     pub aaaa: &'a [[u8; 16]],
-    /// Records of another type.
+    /// Records of another type. Beside a CNAME record the addresses are those of its target.
     pub other: Option<OtherRecords<'a>>,
     /// There are records of further types, which the kernel does not hold.
     pub other_elsewhere: bool,
@@ -191,7 +195,7 @@ pub fn encode(contents: &Contents, record: &mut Record) -> Result<usize, Unencod
     let name_words = name::words_of(contents.name, &mut name);
     words[2..2 + name_words].copy_from_slice(&name[..name_words]);
     let mut next = 2 + name_words;
-    let mut flags = 0;
+    let mut flags = if contents.soa { FLAG_SOA } else { 0 };
     let (mut a_count, mut aaaa_count, mut other_len) = (0, 0, 0);
     if contents.socket_only {
         flags |= FLAG_SOCKET_ONLY;
@@ -226,6 +230,9 @@ pub fn encode(contents: &Contents, record: &mut Record) -> Result<usize, Unencod
         }
         match contents.other {
             Some(other) if other.wire.len() <= OTHER_BYTES_MAX => {
+                if other.rtype == TYPE_CNAME {
+                    flags |= FLAG_ALIAS;
+                }
                 other_len = other.wire.len();
                 words[next] = u64::from(other.rtype)
                     | u64::from(other.answers) << 16

@@ -2,12 +2,17 @@
 
 use crate::{
     answer::{self, Found},
-    frame::{self, LinkLayer},
-    layout::{CONTROL_ANSWERING, Control, Frame, Scratch},
+    frame::{self, LinkLayer, Tag},
+    layout::{
+        CONTROL_ANSWERING, CONTROL_ZONES_OFF_SHIFT, Control, Frame, LIMIT_EXCEEDED, LIMIT_NONE,
+        Scratch,
+    },
+    limit::{self, Buckets},
     lookup::{self, Table},
     message, negative,
-    packet::Packet,
+    packet::{Packet, forget},
     reason::Reason,
+    record::Header,
 };
 
 /// The packet could not be resized, and is unchanged.
@@ -15,7 +20,9 @@ use crate::{
 pub struct NoRoom;
 
 /// A packet that can be resized, and the maps.
-pub trait Environment: Table {
+pub trait Environment: Table + Buckets {
+    /// The bit of [`Control::flags`] that switches this hook off.
+    const OFF: u32;
     /// The packet as it is now. Pointers of an earlier call are void after [`Self::resize`].
     fn packet(&self) -> Packet;
     /// Makes the packet `bytes` long, cutting or growing its end.
@@ -25,6 +32,11 @@ pub trait Environment: Table {
     fn resize(&mut self, bytes: usize) -> Result<(), NoRoom>;
     /// What is known of the link layer.
     fn link_layer(&self) -> LinkLayer;
+    /// A VLAN tag that is not in the frame.
+    #[inline(always)]
+    fn tag(&self) -> Option<Tag> {
+        None
+    }
     /// The kernel's tick, jiffies: what [`Control::lease_until`] is compared with.
     fn now(&self) -> u64;
     /// The answer is complete. Whatever the environment remembers of the query's checksum must not spoil
@@ -41,6 +53,7 @@ pub fn respond<E: Environment>(
     scratch: &mut Scratch,
 ) -> Reason {
     match try_respond(environment, control, scratch) {
+        Ok(()) if scratch.frame.limit == LIMIT_EXCEEDED => Reason::Limited,
         Ok(()) => Reason::Answered,
         Err(reason) => reason,
     }
@@ -52,27 +65,48 @@ fn try_respond<E: Environment>(
     control: &Control,
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
-    if control.flags & CONTROL_ANSWERING == 0 {
-        return Err(Reason::NotAnswering);
+    if control.flags & (CONTROL_ANSWERING | E::OFF) != CONTROL_ANSWERING {
+        return Err(if control.flags & CONTROL_ANSWERING == 0 {
+            Reason::NotAnswering
+        } else {
+            Reason::SwitchedOff
+        });
     }
     if environment.now() >= control.lease_until {
         return Err(Reason::Lease);
     }
     let packet = environment.packet();
-    scratch.frame = frame::parse(packet, control, environment.link_layer())?;
+    scratch.frame = frame::parse(packet, control, environment.link_layer(), environment.tag())?;
+    // Without these two lines the verifier verifies the rest once for each kind of frame: it knows where each has
+    // its message, and of the pointer how many bytes were looked at.
+    forget(&mut scratch.frame);
+    let packet = environment.packet();
     message::parse(packet, control, scratch)?;
     let denial = match lookup::find(environment, control, scratch) {
-        Ok(()) => match answer::select(scratch)? {
-            Found::Records => None,
-            Found::Nothing => Some(negative::no_data(scratch)),
-        },
-        Err(Reason::UnknownName) => Some(negative::no_name(control, scratch)?),
+        Ok(()) => {
+            check_zone(control, Header::of(scratch).zone())?;
+            match answer::select(control, scratch)? {
+                Found::Records => None,
+                Found::Nothing => Some(negative::no_data(scratch)),
+            }
+        }
+        Err(Reason::UnknownName) => {
+            let denial = negative::no_name(control, scratch)?;
+            check_zone(control, denial.zone as u8)?;
+            Some(denial)
+        }
         Err(reason) => return Err(reason),
     };
     if let Some(denial) = denial {
         negative::select(environment, control, denial, scratch)?;
     }
+    // Else the compiler would carry what it knows of each kind of answer into the rest, and the verifier would go
+    // through that once for each of them.
+    let scratch = forget(scratch);
     answer::measure(scratch);
+    if scratch.frame.limit != LIMIT_NONE {
+        limit::apply(environment, control, packet, environment.now(), scratch)?;
+    }
 
     // Grow first and cut last: in between the packet is as long as the longer of the two, and a
     // failure leaves the query whole.
@@ -93,4 +127,15 @@ fn try_respond<E: Environment>(
     let frame = scratch.frame;
     environment.settle_checksum(&frame);
     Ok(())
+}
+
+/// A zone that is switched off is not answered for. One that is not in the list has no switch.
+#[inline(always)]
+fn check_zone(control: &Control, zone: u8) -> Result<(), Reason> {
+    let off = u64::from(control.flags) >> CONTROL_ZONES_OFF_SHIFT;
+    if off >> (zone & 63) & 1 == 0 {
+        Ok(())
+    } else {
+        Err(Reason::SwitchedOff)
+    }
 }

@@ -10,8 +10,9 @@ use aya_ebpf::{
 };
 use hopzero_common::{
     checksum,
-    frame::LinkLayer,
-    layout::Frame,
+    frame::{LinkLayer, Tag},
+    layout::{CONTROL_TC_OFF, CONTROL_XDP_OFF, Frame},
+    limit::Buckets,
     limits::{BUCKET_ENTRIES, CELL_WORDS},
     lookup::Table,
     packet::Packet,
@@ -38,6 +39,8 @@ const UDP_CHECKSUM: usize = 6;
 pub struct Xdp<'a>(pub &'a XdpContext);
 
 impl Environment for Xdp<'_> {
+    const OFF: u32 = CONTROL_XDP_OFF;
+
     #[inline(always)]
     fn packet(&self) -> Packet {
         // SAFETY: the kernel's bounds of the packet; nothing else refers to it during the run.
@@ -78,6 +81,8 @@ impl Tc<'_> {
 }
 
 impl Environment for Tc<'_> {
+    const OFF: u32 = CONTROL_TC_OFF;
+
     #[inline(always)]
     fn packet(&self) -> Packet {
         // SAFETY: the kernel's bounds of the linear part; nothing else refers to it during the run.
@@ -101,14 +106,21 @@ impl Environment for Tc<'_> {
     #[inline(always)]
     fn link_layer(&self) -> LinkLayer {
         // SAFETY: the context is the program's own.
-        let skb = unsafe { &*self.0.skb.skb };
-        if skb.vlan_present != 0 {
-            LinkLayer::Tagged
-        } else if skb.pkt_type == PACKET_HOST {
+        if unsafe { (*self.0.skb.skb).pkt_type } == PACKET_HOST {
             LinkLayer::Ours
         } else {
             LinkLayer::Foreign
         }
+    }
+
+    #[inline(always)]
+    fn tag(&self) -> Option<Tag> {
+        // SAFETY: the context is the program's own.
+        let skb = unsafe { &*self.0.skb.skb };
+        (skb.vlan_present != 0).then(|| Tag {
+            protocol: skb.vlan_proto as u16,
+            control: skb.vlan_tci as u16,
+        })
     }
 
     /// A query that a local socket sent is `CHECKSUM_PARTIAL`: its field holds the pseudo-header's sum, and
@@ -156,6 +168,17 @@ macro_rules! table_is_the_maps {
             #[inline(always)]
             fn cell(&self, index: u32) -> Option<&[AtomicU64; CELL_WORDS]> {
                 maps::cell(index)
+            }
+        }
+
+        impl Buckets for $environment<'_> {
+            #[inline(always)]
+            fn of(&self, network: u64) -> Option<&AtomicU64> {
+                maps::network(network)
+            }
+            #[inline(always)]
+            fn add(&self, network: u64, bucket: u64) -> bool {
+                maps::add_network(network, bucket)
             }
         }
     )+};

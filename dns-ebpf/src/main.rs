@@ -37,7 +37,7 @@ pub fn hopzero_xdp(ctx: XdpContext) -> u32 {
         reason.map_or(u32::MAX, |reason| reason as u32)
     );
     match reason {
-        Some(Reason::Answered) => XDP_TX,
+        Some(reason) if reason.is_answer() => XDP_TX,
         _ => XDP_PASS,
     }
 }
@@ -54,7 +54,9 @@ pub fn hopzero_tc(ctx: TcContext) -> i32 {
     );
     match reason {
         // SAFETY: a helper call without pointers; it only notes the device for after the return.
-        Some(Reason::Answered) => unsafe { bpf_redirect(environment.ifindex(), 0) as i32 },
+        Some(reason) if reason.is_answer() => unsafe {
+            bpf_redirect(environment.ifindex(), 0) as i32
+        },
         _ => TC_ACT_UNSPEC,
     }
 }

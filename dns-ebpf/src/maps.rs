@@ -1,16 +1,16 @@
-//! The maps. INDEX and CELLS get their sizes when they are loaded; the daemon writes them, and
-//! CONTROL, through shared memory.
+//! The maps. INDEX, CELLS and NETWORKS get their sizes when they are loaded; the daemon
+//! writes INDEX, CELLS and CONTROL through shared memory.
 
 use core::sync::atomic::AtomicU64;
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, PerCpuArray},
+    bindings::{BPF_ANY, BPF_F_MMAPABLE},
+    btf_maps::{Array, ArrayOfMaps, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use hopzero_common::{
     layout::{Bucket, Cell, Control, Scratch},
-    limits::{BUCKET_ENTRIES, CELL_WORDS},
+    limits::{BUCKET_ENTRIES, CELL_WORDS, NETWORKS_MAX},
     reason::Reason,
 };
 
@@ -32,6 +32,10 @@ static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
 #[btf_map]
 static CLOCK: Array<u64, 1, MMAPABLE> = Array::new();
 
+/// For the daemon alone, which waits for the programs by updating it.
+#[btf_map]
+static GRACE: ArrayOfMaps<Array<u64, 1>, 1> = ArrayOfMaps::new();
+
 /// Packets by [`Reason`].
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
@@ -39,6 +43,24 @@ static COUNTERS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
 /// Working memory; too large for the stack.
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// Networks by what they may still be sent (`hopzero_common::limit`): the only map whose keys come
+/// from packets.
+#[btf_map]
+static NETWORKS: LruHashMap<u64, u64, NETWORKS_MAX> = LruHashMap::new();
+
+#[inline(always)]
+pub fn network(network: u64) -> Option<&'static AtomicU64> {
+    // SAFETY: an aligned word, read and written whole. Elements of such a map are never freed: at worst the
+    // word is by then another network's, which then is let through, or limited, one answer too early.
+    (NETWORKS.get_ptr_mut(network)).map(|bucket| unsafe { AtomicU64::from_ptr(bucket) })
+}
+
+#[inline(always)]
+pub fn add_network(network: u64, bucket: u64) -> bool {
+    const ANY: u64 = BPF_ANY as u64;
+    NETWORKS.insert(network, bucket, ANY).is_ok()
+}
 
 #[inline(always)]
 pub fn control() -> Option<&'static Control> {

@@ -1,7 +1,8 @@
 //! How one record is written: the same bytes from the socket and in the kernel's maps.
 //!
 //! An owner name that is the question's, or (SOA in negative answers) a suffix of it, is a compression pointer
-//! into the question; every other name stands in full. Names in record data are never compressed.
+//! into the question; one that is the target of the CNAME before it is a pointer to that; every other name stands
+//! in full. Names in record data are never compressed.
 
 use hickory_proto::{
     ProtoError,
@@ -10,29 +11,20 @@ use hickory_proto::{
 };
 use hopzero_common::limits::HEADER_BYTES;
 
-/// The two high bits of a compression pointer.
+/// The two high bits of a compression pointer (RFC 1035 section 4.1.4).
 const POINTER: u16 = 0xc000;
 
-/// Which owner names are written as pointers.
-#[derive(Clone, Copy)]
-pub enum Pointers {
-    /// To the whole of the question's name.
-    Whole,
-    /// To any suffix of it.
-    Suffix,
-}
-
-/// Writes a record of an answer to a question for the name `question`.
+/// Writes a record whose owner is a compression pointer, or, without one, its name in full. Returns
+/// where its data starts.
 ///
 /// # Errors
 /// Its data has no wire form, or one of more than 65535 bytes.
 pub fn write_record(
     bytes: &mut Vec<u8>,
-    question: &Name,
+    owner: Option<u16>,
     record: &Record,
-    pointers: Pointers,
-) -> Result<(), ProtoError> {
-    match owner_pointer(question, &record.name, pointers) {
+) -> Result<usize, ProtoError> {
+    match owner {
         Some(pointer) => bytes.extend_from_slice(&pointer.to_be_bytes()),
         None => write_name(bytes, &record.name),
     }
@@ -47,25 +39,34 @@ pub fn write_record(
     let length = u16::try_from(rdata.len())
         .map_err(|_| ProtoError::from("record data longer than 65535 bytes"))?;
     bytes.extend_from_slice(&length.to_be_bytes());
+    let start = bytes.len();
     bytes.extend_from_slice(&rdata);
-    Ok(())
+    Ok(start)
 }
 
-/// The pointer into the question that `owner` may be written as.
-fn owner_pointer(question: &Name, owner: &Name, pointers: Pointers) -> Option<u16> {
+/// The pointer to a place in the message, if it is not too far for one.
+pub fn pointer(offset: usize) -> Option<u16> {
+    let offset = u16::try_from(offset).ok()?;
+    (offset < POINTER).then_some(POINTER | offset)
+}
+
+/// The pointer to the question's name, if `owner` is that name.
+pub fn pointer_to_question(question: &Name, owner: &Name) -> Option<u16> {
+    let same = question.iter().len() == owner.iter().len();
+    same.then(|| pointer_to_suffix(question, owner))?
+}
+
+/// The pointer to the suffix of the question's name that `owner` is, if it is one.
+pub fn pointer_to_suffix(question: &Name, owner: &Name) -> Option<u16> {
     let owner_labels = owner.iter().len();
     let skipped = question.iter().len().checked_sub(owner_labels)?;
-    let allowed = match pointers {
-        Pointers::Whole => skipped == 0,
-        Pointers::Suffix => true,
-    };
     let same = question
         .iter()
         .skip(skipped)
         .zip(owner)
         .all(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs));
     // The root is one byte, shorter than a pointer to it.
-    if !allowed || !same || owner_labels == 0 {
+    if !same || owner_labels == 0 {
         return None;
     }
     let before: usize = question
@@ -73,8 +74,7 @@ fn owner_pointer(question: &Name, owner: &Name, pointers: Pointers) -> Option<u1
         .take(skipped)
         .map(|label| 1 + label.len())
         .sum();
-    let offset = u16::try_from(HEADER_BYTES + before).ok()?;
-    Some(POINTER | offset)
+    pointer(HEADER_BYTES + before)
 }
 
 fn write_name(bytes: &mut Vec<u8>, name: &Name) {

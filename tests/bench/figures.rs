@@ -23,6 +23,8 @@ struct Figure {
     unit: &'static str,
     target: Target,
     runs: Vec<f64>,
+    /// Why there are no runs.
+    why: Option<String>,
 }
 
 /// All figures of a run, in order.
@@ -45,6 +47,20 @@ impl Figures {
             unit,
             target,
             runs,
+            why: None,
+        });
+    }
+
+    /// Adds a figure that cannot be measured here.
+    pub fn skip(&mut self, name: &str, what: &str, why: &str) {
+        println!("SKIPPED {name}: {why}");
+        self.0.push(Figure {
+            name: name.to_owned(),
+            what: what.to_owned(),
+            unit: "",
+            target: Target::None,
+            runs: Vec::new(),
+            why: Some(why.to_owned()),
         });
     }
 
@@ -55,6 +71,10 @@ impl Figures {
             "figure", "median", "min", "max", "unit", "target", "runs"
         );
         for figure in &self.0 {
+            if let Some(why) = &figure.why {
+                println!("{:<22} SKIPPED: {why}  ({})", figure.name, figure.what);
+                continue;
+            }
             let (low, high) = figure.range();
             println!(
                 "{:<22} {:>10} {:>10} {:>10}  {:<6} {:>8} {:>4}  {}{}",
@@ -79,6 +99,9 @@ impl Figures {
     pub fn write(&self, machine: &Value, file: &Path) -> anyhow::Result<()> {
         let figures: serde_json::Map<String, Value> = (self.0.iter())
             .map(|figure| {
+                if let Some(why) = &figure.why {
+                    return (figure.name.clone(), json!({"value": null, "why": why}));
+                }
                 let (min, max) = figure.range();
                 let value = json!({
                     "value": figure.median(),

@@ -4,9 +4,41 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
+use crate::{
+    figures::{Figures, Target},
+    subject::Hopzero,
+};
+
+/// Instructions that were processed, and stack, of each program: no noise at all.
+pub fn measure(hopzero: &mut Hopzero, figures: &mut Figures) -> anyhow::Result<()> {
+    for (label, program) in [("xdp", "hopzero_xdp"), ("tc", "hopzero_tc")] {
+        let program = hopzero.loaded.kernel.ebpf().program(program);
+        let info = program.context("no program")?.info()?;
+        let instructions = info
+            .verified_instruction_count()
+            .context("Linux 5.16 is needed")?;
+        figures.add(
+            &format!("R6.{label}.insns"),
+            &format!("{instructions} instructions verified, of 1,000,000"),
+            "ratio",
+            Target::AtMost(0.25),
+            vec![f64::from(instructions) / 1e6],
+        );
+        let stack = stack_bytes(info.id())?;
+        figures.add(
+            &format!("R6.{label}.stack"),
+            &format!("{stack} bytes of stack, of 512"),
+            "ratio",
+            Target::AtMost(0.75),
+            vec![f64::from(stack) / 512.0],
+        );
+    }
+    Ok(())
+}
+
 /// Bytes of stack of a program and the deepest of its functions, from the disassembly: each
 /// function's lowest access below its frame pointer, rounded up to 16 as the kernel does for JITs.
-pub fn stack_bytes(program_id: u32) -> anyhow::Result<u32> {
+fn stack_bytes(program_id: u32) -> anyhow::Result<u32> {
     let output = Command::new("bpftool")
         .args(["prog", "dump", "xlated", "id", &program_id.to_string()])
         .output()

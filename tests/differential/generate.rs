@@ -36,18 +36,23 @@ impl Random {
 /// A zone of services of every kind, some of them with as many endpoints as just fit an answer.
 pub fn zone(random: &mut Random) -> Zone {
     let mut yaml = String::from("apiVersion: v1\nkind: Namespace\nmetadata: {name: ns}\n");
-    for index in 0..8 {
-        // Names of all lengths: sizes meet their limits at every offset.
-        let name = format!("s{index}{}", "x".repeat(random.below(60)));
+    // Names of all lengths: sizes meet their limits at every offset.
+    let names: Vec<String> = (0..12)
+        .map(|index| format!("s{index}{}", "x".repeat(random.below(60))))
+        .collect();
+    for (index, name) in names.iter().enumerate() {
         let (four, six) = (
             format!("10.96.{index}.{}", 1 + random.below(250)),
             format!("fd00:10:96::{index}:{:x}", 1 + random.below(65_000)),
         );
-        let spec = match random.below(7) {
+        let spec = match random.below(10) {
             0 => format!("clusterIP: {four}, clusterIPs: [{four}]"),
             1 => format!("clusterIP: '{six}', clusterIPs: ['{six}']"),
             2 => format!("clusterIP: {four}, clusterIPs: [{four}, '{six}']"),
-            3 => "type: ExternalName, externalName: example.com".into(),
+            3..6 => format!(
+                "type: ExternalName, externalName: {}",
+                target(&names, random)
+            ),
             _ => "clusterIP: None, clusterIPs: [None]".into(),
         };
         let headless = spec.contains("None");
@@ -58,10 +63,32 @@ pub fn zone(random: &mut Random) -> Zone {
         )
         .expect("a string");
         if headless {
-            endpoints(&mut yaml, &name, index, random);
+            endpoints(&mut yaml, name, index, random);
         }
     }
     world::zone_of(&yaml)
+}
+
+/// The target of an alias, mostly a name of the zone: a service of any kind, itself and other aliases among
+/// them, or an endpoint, or what has no addresses, or is not there.
+fn target(names: &[String], random: &mut Random) -> String {
+    let service = format!("{}.ns.svc.cluster.local", names[random.below(names.len())]);
+    match random.below(12) {
+        0 => format!("h1.{service}"),
+        1 => format!("h14.{service}."),
+        2 => format!("_http._tcp.{service}"),
+        3 => format!("x{service}"),
+        4 => random
+            .of(&[
+                "ns.svc.cluster.local",
+                "a.pod.cluster.local",
+                "1.0.96.10.in-addr.arpa",
+                "example.com",
+            ])
+            .into(),
+        5 => service.to_uppercase(),
+        _ => service,
+    }
 }
 
 fn endpoints(yaml: &mut String, service: &str, index: usize, random: &mut Random) {

@@ -1,6 +1,6 @@
 //! Kernel = socket: generated queries on generated zones. Wherever the kernel answers, its packet must be
-//! the socket's answer byte for byte; where it passes, the packet must be as it came. The program on
-//! the host must do what both loaded programs do.
+//! the socket's answer byte for byte, but for the rotation where that is on; where it passes, the packet
+//! must be as it came. The program on the host must do what both loaded programs do.
 
 mod generate;
 
@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, env, net::IpAddr, process::ExitCode, sync::RwLo
 use anyhow::{Context as _, Result, bail, ensure};
 use hickory_proto::rr::Name;
 use hopzero::zone::Node;
-use hopzero_common::reason::Reason;
+use hopzero_common::{layout::CONTROL_ROTATE, reason::Reason};
 use hopzero_tests::{
     harness,
     packets::{
@@ -17,6 +17,7 @@ use hopzero_tests::{
         build::{CLIENT_PORT, CLIENT_V4, CLIENT_V6, SERVER_V4, SERVER_V6, answer, v4, v6},
         host::Host,
         kernel::{Loaded, Program},
+        rotation,
         world::socket_answer,
     },
 };
@@ -25,9 +26,9 @@ use libtest_mimic::{Failed, Trial};
 use generate::Random;
 
 /// Queries, if `HOPZERO_DIFFERENTIAL_QUERIES` does not say.
-const QUERIES: u64 = 200_000;
+const QUERIES: u64 = 1_000_000;
 /// Queries of one zone.
-const QUERIES_A_ZONE: u64 = 5_000;
+const QUERIES_A_ZONE: u64 = 20_000;
 /// At least so many of a hundred are answered by the kernel: else the test would say little.
 const ANSWERED_PERCENT_MIN: u64 = 15;
 const NAME: &str = "the kernel's bytes are the socket's";
@@ -76,12 +77,17 @@ fn one_zone(seed: u64, count: u64, reasons: &mut BTreeMap<Reason, u64>) -> Resul
     let names: Vec<String> = (all.iter())
         .filter(|name| match zone.node(name) {
             Node::Records(rrsets) => !rrsets.is_empty() || random.one_in(10),
-            Node::Absent | Node::SocketOnly => true,
+            Node::Absent | Node::SocketOnly | Node::Alias(_) => true,
         })
         .map(Name::to_ascii)
         .collect();
-    let host = Host::new(&zone);
+    let mut host = Host::new(&zone);
     let mut loaded = Loaded::new(&zone)?;
+    let rotates = random.one_in(2);
+    if rotates {
+        host.control.flags |= CONTROL_ROTATE;
+    }
+    loaded.kernel.rotate(rotates);
     let zone = RwLock::new(zone);
     let mut out = vec![0; 4096];
     for index in 0..count {
@@ -91,11 +97,16 @@ fn one_zone(seed: u64, count: u64, reasons: &mut BTreeMap<Reason, u64>) -> Resul
         } else {
             (v6(&message), CLIENT_V6.into(), SERVER_V6.into())
         };
+        host.random = random.next();
         let outcome = host.run(&packet);
         *reasons.entry(outcome.reason).or_default() += 1;
         let expect = if outcome.answered {
-            let reply = socket_answer(&zone, &message);
-            Expect::Answer(answer(client, server, CLIENT_PORT, &reply))
+            let reply = answer(client, server, CLIENT_PORT, &socket_answer(&zone, &message));
+            if rotates {
+                Expect::Rotated(reply)
+            } else {
+                Expect::Answer(reply)
+            }
         } else {
             Expect::Pass(outcome.reason)
         };
@@ -112,8 +123,12 @@ fn one_zone(seed: u64, count: u64, reasons: &mut BTreeMap<Reason, u64>) -> Resul
                 (Program::Xdp, 2) | (Program::Tc, u32::MAX) => false,
                 _ => bail!("query {index}: {program:?} returned {action}"),
             };
+            let same = match &case.expect {
+                Expect::Rotated(expected) => rotation::first(expected, &out[..len]).is_some(),
+                _ => out[..len] == outcome.packet,
+            };
             ensure!(
-                answered == outcome.answered && out[..len] == outcome.packet,
+                answered == outcome.answered && same,
                 "query {index}: {program:?} and the host differ ({answered}, {:?})",
                 outcome.reason
             );

@@ -1,17 +1,23 @@
 //! Real sockets across network namespaces: a pod asks, and its node's kernel or socket answers.
 
 mod answers;
-mod checksums;
 mod edits;
 mod foreign;
+mod growth;
 mod lease;
+mod limit;
+mod offloads;
 mod passed;
 mod refusals;
 mod residue;
 mod resolver;
+mod resync;
 mod setup;
+mod silence;
 mod start;
+mod switches;
 mod traffic;
+mod vlan;
 
 use std::process::ExitCode;
 
@@ -22,14 +28,20 @@ fn main() -> ExitCode {
         answers::tests(),
         passed::tests(),
         resolver::tests(),
-        checksums::tests(),
+        offloads::tests(),
         edits::tests(),
         residue::tests(),
         lease::tests(),
+        growth::tests(),
+        resync::tests(),
         traffic::tests(),
         foreign::tests(),
         refusals::tests(),
         start::tests(),
+        vlan::tests(),
+        limit::tests(),
+        switches::tests(),
+        silence::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())
 }

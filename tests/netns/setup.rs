@@ -1,6 +1,7 @@
 //! What most tests begin with.
 
 use anyhow::{Result, ensure};
+use hopzero::control::Report;
 use hopzero_tests::{
     client,
     client::Query,
@@ -8,7 +9,11 @@ use hopzero_tests::{
     harness::Test,
     network::Network,
 };
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// The hooks that work on the node's end of a veth.
 pub const HOOKS: [&str; 2] = ["tc", "xdp-generic"];
@@ -27,6 +32,33 @@ pub fn with_each_hook(
         .collect()
 }
 
+/// How long the kernel's part may take to be as it should be: growing takes some seconds in a debug build.
+const HAPPENS_WITHIN: Duration = Duration::from_mins(1);
+
+/// A figure of the kernel's part.
+pub fn figure(report: &Report, name: &str) -> u64 {
+    let kernel = report.kernel.as_ref();
+    kernel.and_then(|kernel| kernel[name].as_u64()).unwrap_or(0)
+}
+
+/// Waits until the daemon reports what is expected.
+pub fn wait_for(daemon: &Daemon, holds: impl Fn(&Report) -> bool) -> Result<Report> {
+    let started = Instant::now();
+    loop {
+        let report = daemon.report()?;
+        if holds(&report) {
+            return Ok(report);
+        }
+        ensure!(
+            started.elapsed() < HAPPENS_WITHIN,
+            "it does not happen: {:#}\n{}",
+            report.kernel.unwrap_or_default(),
+            daemon.log()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A pod, its node, and a daemon that serves the shop.
 pub struct Setup {
     // Dropped first: it runs in the network, from the home.
@@ -43,10 +75,16 @@ pub enum By {
 }
 
 impl Setup {
+    /// Answers are the same each time, so that they can be compared.
     pub fn new(hook: &str) -> Result<Self> {
+        Self::with(hook, &["--loadbalance", "off"])
+    }
+
+    /// With these arguments of the daemon.
+    pub fn with(hook: &str, arguments: &[&str]) -> Result<Self> {
         let network = Network::new()?;
         let home = Home::shop()?;
-        let daemon = Daemon::start(&network.node, &home, hook)?;
+        let daemon = Daemon::start_with(&network.node, &home, hook, arguments)?;
         Ok(Self {
             daemon,
             network,

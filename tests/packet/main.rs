@@ -1,6 +1,9 @@
 //! The table of packets, through the loaded programs (`BPF_PROG_TEST_RUN`).
 
 mod lease;
+mod limits;
+mod rotation;
+mod switches;
 
 use std::{
     process::ExitCode,
@@ -8,7 +11,7 @@ use std::{
 };
 
 use hopzero_tests::{
-    harness,
+    harness::{self, Test},
     packets::{
         Case, answers,
         kernel::{Loaded, Program},
@@ -22,10 +25,15 @@ const PROGRAMS: [Program; 2] = [Program::Xdp, Program::Tc];
 fn main() -> ExitCode {
     let cases: Vec<Case> = (passes::cases().into_iter())
         .chain(answers::cases(world::zone()))
+        .chain(answers::tagged_cases(world::zone()))
         .collect();
+    let others = [limits::tests(), switches::tests()];
+    let others: Vec<Test> = others.into_iter().flatten().collect();
     let names: Vec<String> = (PROGRAMS.iter())
         .flat_map(|program| cases.iter().map(move |case| name(*program, case)))
         .chain(PROGRAMS.map(lease_name))
+        .chain(PROGRAMS.map(rotation_name))
+        .chain(others.iter().map(|test| test.name().to_owned()))
         .collect();
     harness::run(
         || {
@@ -36,7 +44,13 @@ fn main() -> ExitCode {
                     .map(move |case| trial(program, case, Arc::clone(&loaded)))
             });
             let leases = PROGRAMS.map(|program| lease_trial(program, cases.clone()));
-            Ok(trials.chain(leases).collect())
+            let rotations = PROGRAMS.map(|program| rotation_trial(program, cases.clone()));
+            let others = others.into_iter().map(Test::trial);
+            Ok(trials
+                .chain(leases)
+                .chain(rotations)
+                .chain(others)
+                .collect())
         },
         &names,
     )
@@ -53,6 +67,16 @@ fn lease_name(program: Program) -> String {
 fn lease_trial(program: Program, cases: Vec<Case>) -> Trial {
     Trial::test(lease_name(program), move || {
         lease::ends(program, &cases).map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}
+
+fn rotation_name(program: Program) -> String {
+    format!("{program:?}: addresses are rotated")
+}
+
+fn rotation_trial(program: Program, cases: Vec<Case>) -> Trial {
+    Trial::test(rotation_name(program), move || {
+        rotation::is_even(program, &cases).map_err(|error| Failed::from(format!("{error:#}")))
     })
 }
 

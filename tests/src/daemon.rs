@@ -189,8 +189,22 @@ impl Daemon {
     /// # Errors
     /// It ends, or takes too long.
     pub fn start(node: &Namespace, home: &Home, hook: &str) -> Result<Self> {
-        let arguments = [listen(), attach(hook)].concat();
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Self::start_with(node, home, hook, &[])
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Errors
+    /// It ends, or takes too long.
+    pub fn start_with(
+        node: &Namespace,
+        home: &Home,
+        hook: &str,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let own = [listen(), attach(hook)].concat();
+        let own = own.iter().map(String::as_str);
+        let arguments: Vec<&str> = own.chain(arguments.iter().copied()).collect();
         let daemon = Self::spawn(home.serve(node, &arguments)?, home)?;
         daemon.ready()
     }

@@ -44,6 +44,8 @@ fn run_if(trials: Result<Vec<Trial>>, names: &[String]) -> ExitCode {
 pub struct Test {
     name: String,
     body: Box<dyn FnOnce() -> Result<()> + Send>,
+    /// Why it cannot run.
+    skipped: Option<String>,
 }
 
 impl Test {
@@ -55,14 +57,39 @@ impl Test {
         Self {
             name: name.into(),
             body: Box::new(body),
+            skipped: None,
         }
     }
 
-    fn trial(self) -> Trial {
-        let Self { name, body } = self;
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same, skipped for this reason if there is one. With `CI=true` `cargo xtask test` fails then.
+    #[must_use]
+    pub fn unless(self, skipped: Option<String>) -> Self {
+        Self { skipped, ..self }
+    }
+
+    /// As libtest runs it.
+    pub fn trial(self) -> Trial {
+        let Self {
+            name,
+            body,
+            skipped,
+        } = self;
+        if let Some(why) = &skipped {
+            println!("SKIPPED {name}: {why}");
+        }
+        let ignored = skipped.is_some();
         Trial::test(name, move || {
+            if ignored {
+                return Err(Failed::from("it cannot run here"));
+            }
             body().map_err(|error| Failed::from(format!("{error:#}")))
         })
+        .with_ignored_flag(ignored)
     }
 }
 

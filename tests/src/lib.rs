@@ -9,3 +9,4 @@ pub mod namespace;
 pub mod network;
 pub mod offload;
 pub mod packets;
+pub mod window;

@@ -4,7 +4,11 @@ use std::{fmt, io, mem, os::fd::AsRawFd};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{client::any, namespace::Namespace, network::NODE_V4, network::dns};
+use crate::{
+    client::any,
+    namespace::Namespace,
+    network::{NODE_DEVICE, NODE_V4, Network, POD_DEVICE, dns},
+};
 
 /// From linux/sockios.h.
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
@@ -17,8 +21,23 @@ pub enum Offload {
     ReceiveChecksum = 0x15,
     /// Checksums of sent packets are completed by the device.
     SendChecksum = 0x17,
+    /// Segments of one big packet are made as late as can be.
+    Gso = 0x24,
     /// Received packets are merged. On a veth this turns NAPI on.
     Gro = 0x2c,
+    /// Tags of VLANs stand beside packets that are sent and received, and not in them.
+    VlanTags = 0x26,
+}
+
+impl Offload {
+    /// What the kernel calls "on": one, or flags.
+    fn on(self) -> u32 {
+        match self {
+            // ETH_FLAG_TXVLAN, ETH_FLAG_RXVLAN
+            Self::VlanTags => 1 << 7 | 1 << 8,
+            _ => 1,
+        }
+    }
 }
 
 /// struct `ethtool_value`.
@@ -46,8 +65,9 @@ pub fn switch(namespace: &Namespace, device: &str, offload: Offload, on: bool) -
     ensure!(device.len() < name.len(), "{device}: too long");
     name[..device.len()].copy_from_slice(device.as_bytes());
     let set = offload as u32;
+    let value_of = |on| if on { offload.on() } else { 0 };
     // Each command that reads has the number before the one that sets.
-    for (command, data) in [(set, u32::from(on)), (set - 1, u32::from(!on))] {
+    for (command, data) in [(set, value_of(on)), (set - 1, value_of(!on))] {
         let mut value = Value { command, data };
         let mut request = Request {
             name,
@@ -62,7 +82,7 @@ pub fn switch(namespace: &Namespace, device: &str, offload: Offload, on: bool) -
                 .with_context(|| format!("{device}: {offload:?}"));
         }
         ensure!(
-            value.data == u32::from(on),
+            value.data == value_of(on),
             "{device}: {offload:?} stays {}",
             value.data
         );
@@ -72,23 +92,44 @@ pub fn switch(namespace: &Namespace, device: &str, offload: Offload, on: bool) -
 
 /// How both ends of a veth pair are switched.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Switches {
     /// Checksums of the pod's end, sent and received.
     pub pod_checksums: bool,
     /// Checksums of the node's end, sent and received.
     pub node_checksums: bool,
+    /// GSO of both ends.
+    pub gso: bool,
     /// GRO of both ends.
     pub gro: bool,
 }
 
 impl Switches {
-    /// All eight.
+    /// All sixteen.
     pub fn all() -> impl Iterator<Item = Self> {
-        (0..8).map(|bits| Self {
+        (0..16).map(|bits| Self {
             pod_checksums: bits & 1 == 0,
             node_checksums: bits & 2 == 0,
-            gro: bits & 4 != 0,
+            gso: bits & 4 == 0,
+            gro: bits & 8 != 0,
         })
+    }
+
+    /// Switches both ends.
+    ///
+    /// # Errors
+    /// One of them cannot.
+    pub fn apply(self, network: &Network) -> Result<()> {
+        for (namespace, device, checksums) in [
+            (&network.pod, POD_DEVICE, self.pod_checksums),
+            (&network.node, NODE_DEVICE, self.node_checksums),
+        ] {
+            switch(namespace, device, Offload::SendChecksum, checksums)?;
+            switch(namespace, device, Offload::ReceiveChecksum, checksums)?;
+            switch(namespace, device, Offload::Gso, self.gso)?;
+            switch(namespace, device, Offload::Gro, self.gro)?;
+        }
+        Ok(())
     }
 }
 
@@ -97,9 +138,10 @@ impl fmt::Display for Switches {
         let word = |on| if on { "on" } else { "off" };
         write!(
             formatter,
-            "checksums of the pod's end {}, of the node's end {}, GRO {}",
+            "checksums of the pod's end {}, of the node's {}, GSO {}, GRO {}",
             word(self.pod_checksums),
             word(self.node_checksums),
+            word(self.gso),
             word(self.gro)
         )
     }

@@ -1,224 +1,259 @@
-//! The reader: runs the program, and holds each answer against what was true while it ran.
+//! The readers: they run the programs, and hand what comes out to the judge.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::{
+    TestRun as _, TestRunOptions,
+    programs::{SchedClassifier, Xdp},
+};
+use hopzero::{
+    kernel::{Counters, Kernel},
+    publisher::memory::Words,
+};
 use hopzero_common::reason::Reason;
-use hopzero_tests::packets::{
-    build::{A, AAAA, DNS_V4, DNS_V6, message, v4, v6, with_opt},
-    kernel::{Loaded, Program},
+use hopzero_tests::packets::kernel::{Loaded, Program};
+
+use crate::{
+    board::{Board, Window},
+    judge::{Judge, Read},
+    layout::{
+        ANSWER_BYTES_MAX, CURSOR_WORDS, QUERIES_MAX, QUERY_BYTES_MAX, QUERY_WORDS, READ_WORDS,
+        READS_MAX, SOA, UNIT_WORDS, UNITS_MAX,
+    },
+    map_words,
+    progress::Progress,
+    world::{Question, mix},
 };
 
-use crate::states::{Board, NAMES, State, mix, name_of};
-
-/// `XDP_TX`
-const TX: u32 = 3;
-/// `XDP_PASS`
-const PASS: u32 = 2;
-/// The client's size in its OPT record.
-const SIZE: u16 = 1232;
-/// Wrong answers that are told; the others are counted.
-const TOLD_MAX: usize = 3;
-/// Header, and the tail of a question.
-const AROUND_NAME: usize = 12 + 4;
-
-/// What the reader saw.
-#[derive(Debug, Default)]
-pub struct Seen {
+/// How much is read.
+#[derive(Clone, Copy)]
+pub struct Limit {
+    /// So many reads,
     pub reads: u64,
-    pub answered: u64,
-    /// Packets that passed, by reason.
-    pub passes: BTreeMap<Reason, u64>,
-    /// Answers of no version that was true, and other bytes than a version has.
-    pub wrong: u64,
-    /// Names that were there all along, and not found.
-    pub missed: u64,
-    /// The first of them, readable.
-    pub told: Vec<String>,
+    /// or as many faults.
+    pub faults: u64,
 }
 
-struct Question {
-    name: usize,
-    qtype: u16,
-    packet: Vec<u8>,
-    /// Offset of the message.
-    dns: usize,
-    /// Bytes of the message up to the end of the question.
-    asked_end: usize,
+impl Limit {
+    fn is_reached(self, judge: &Judge) -> bool {
+        judge.seen.reads >= self.reads || judge.seen.faults() >= self.faults
+    }
 }
 
-fn questions() -> Vec<Question> {
-    (0..NAMES * 2)
-        .map(|index| {
-            let name = index / 2;
-            let (qtype, dns) = if index % 2 == 0 {
-                (A, DNS_V4)
-            } else {
-                (AAAA, DNS_V6)
-            };
-            let message = with_opt(message(&name_of(name), qtype), SIZE, false, &[]);
-            Question {
-                name,
-                qtype,
-                packet: if dns == DNS_V4 {
-                    v4(&message)
-                } else {
-                    v6(&message)
-                },
-                dns,
-                asked_end: AROUND_NAME + name_of(name).len() + 2,
-            }
+/// A number of a question, at random.
+fn ask(read: u64, questions: usize) -> usize {
+    usize::try_from(mix(read ^ 0x5ead << 40) % questions as u64).expect("small")
+}
+
+/// Reads through the programs of `hopzero-torn`, many times in one system call.
+pub struct Batches {
+    queries: Words,
+    reads: Words,
+    cursor: Words,
+    units: Option<Words>,
+}
+
+impl Batches {
+    /// The maps of the loaded programs.
+    pub fn new(kernel: &mut Kernel) -> Result<Self> {
+        Ok(Batches {
+            queries: map_words(kernel, "QUERIES", QUERIES_MAX * QUERY_WORDS)?,
+            reads: map_words(kernel, "READS", READS_MAX * READ_WORDS)?,
+            cursor: map_words(kernel, "CURSOR", CURSOR_WORDS)?,
+            units: Some(map_words(kernel, "UNITS", UNITS_MAX * UNIT_WORDS)?),
         })
-        .collect()
-}
+    }
 
-/// Asks `reads` times, or until `enough` faults were seen.
-pub fn read(loaded: &mut Loaded, board: &Board, reads: u64, enough: u64) -> Result<Seen> {
-    let questions = questions();
-    let mut seen = Seen::default();
-    let mut out = vec![0; 4096];
-    let mut expected = Vec::new();
-    let counters = loaded.kernel.counters();
-    let mut before: BTreeMap<Reason, u64> = counters.read()?.into_iter().collect();
-    while seen.reads < reads && seen.wrong + seen.missed < enough {
-        let random = mix(seen.reads ^ 0x5ead << 40);
-        let index = usize::try_from(random % questions.len() as u64)?;
-        let question = &questions[index];
-        let oldest = board.oldest(question.name);
-        let (action, len) = loaded.run_raw(Program::Xdp, &question.packet, &mut out)?;
-        let newest = board.newest(question.name);
-        seen.reads += 1;
-        let verdict = match action {
-            TX => {
-                seen.answered += 1;
-                judge(question, &out[..len], (oldest, newest), &mut expected)
+    /// The board that the programs look at.
+    pub fn board(&mut self) -> Result<Board> {
+        Ok(Board::new(self.units.take().context("one board")?))
+    }
+
+    /// Reads until the limit, through both programs in turns.
+    pub fn read(
+        &self,
+        loaded: &mut Loaded,
+        judge: &mut Judge,
+        limit: Limit,
+        mut progress: Progress,
+    ) -> Result<()> {
+        self.prepare(&judge.questions)?;
+        let longest = (judge.questions.iter().map(|question| &question.packet))
+            .max_by_key(|packet| packet.len())
+            .context("no question")?
+            .clone();
+        let mut packet = Vec::new();
+        let mut program = Program::Xdp;
+        while !limit.is_reached(judge) {
+            let left = limit.reads - judge.seen.reads;
+            let count = usize::try_from(left.min(READS_MAX as u64))?;
+            for number in 0..count {
+                let question = ask(judge.seen.reads + number as u64, judge.questions.len());
+                self.reads.store(number * READ_WORDS, question as u64);
             }
-            PASS if out[..len] == question.packet => {
-                let now: BTreeMap<Reason, u64> = counters.read()?.into_iter().collect();
-                let reason = pass_since(&before, &now);
-                before = now;
-                *seen.passes.entry(reason).or_default() += 1;
-                let absent = || board.was_absent(question.name, oldest, newest);
-                match reason {
-                    Reason::Inconsistent | Reason::Collision => Ok(()),
-                    Reason::UnknownName if absent() => Ok(()),
-                    Reason::UnknownName => Err(Fault::Missed(oldest, newest)),
-                    other => Err(Fault::Wrong(format!("passed as {other:?}"))),
-                }
+            self.cursor.store(0, 0);
+            self.cursor.store(1, count as u64);
+            run(loaded, program, &longest)?;
+            ensure!(
+                self.cursor.load(0) == count as u64,
+                "{program:?}: read {} of {count} failed",
+                self.cursor.load(0)
+            );
+            for number in 0..count {
+                judge.judge(&self.get(number, &mut packet)?);
             }
-            PASS => Err(Fault::Wrong("passed, and not as it came".into())),
-            other => Err(Fault::Wrong(format!("the program returned {other}"))),
-        };
-        if let Err(fault) = verdict {
-            seen.note(question, fault);
+            program = match program {
+                Program::Xdp => Program::Tc,
+                Program::Tc => Program::Xdp,
+            };
+            progress.show(&judge.seen);
         }
-    }
-    Ok(seen)
-}
-
-/// What must not be.
-enum Fault {
-    /// The name was there in all of these versions, and not found.
-    Missed(u32, u32),
-    Wrong(String),
-}
-
-impl From<&str> for Fault {
-    fn from(text: &str) -> Self {
-        Fault::Wrong(text.into())
-    }
-}
-
-impl Seen {
-    fn note(&mut self, question: &Question, fault: Fault) {
-        let text = match fault {
-            Fault::Missed(oldest, newest) => {
-                self.missed += 1;
-                format!("not found, though there in all of versions {oldest} to {newest}")
-            }
-            Fault::Wrong(text) => {
-                self.wrong += 1;
-                text
-            }
-        };
-        if self.told.len() < TOLD_MAX {
-            let Question { name, qtype, .. } = question;
-            self.told.push(format!("name {name}, type {qtype}: {text}"));
-        }
-    }
-}
-
-/// The one reason other than an answer that was counted since.
-fn pass_since(before: &BTreeMap<Reason, u64>, now: &BTreeMap<Reason, u64>) -> Reason {
-    (now.iter())
-        .find(|(reason, count)| **reason != Reason::Answered && before.get(reason) != Some(count))
-        .map_or(Reason::Internal, |(reason, _)| *reason)
-}
-
-/// The answer says a version; it must have been true, and the answer must be that one's, whole.
-fn judge(
-    question: &Question,
-    packet: &[u8],
-    (oldest, newest): (u32, u32),
-    expected: &mut Vec<u8>,
-) -> Result<(), Fault> {
-    let reply = packet.get(question.dns..).ok_or("shorter than headers")?;
-    let ttl = question.asked_end + 6;
-    let version = (reply.get(ttl..ttl + 4))
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(u32::from_be_bytes)
-        .ok_or("no record in the answer")?;
-    if !(oldest..=newest).contains(&version) {
-        return Err(Fault::Wrong(format!(
-            "version {version}, where {oldest} to {newest} were true"
-        )));
-    }
-    reply_of(question, version, expected);
-    if reply == expected {
         Ok(())
-    } else {
-        let at = (reply.iter().zip(expected.iter())).position(|(is, should)| is != should);
-        Err(Fault::Wrong(format!(
-            "version {version}: {} bytes, {} expected, the first that differs at {at:?}",
-            reply.len(),
-            expected.len()
-        )))
+    }
+
+    fn prepare(&self, questions: &[Question]) -> Result<()> {
+        ensure!(
+            questions.len() <= QUERIES_MAX,
+            "{} questions",
+            questions.len()
+        );
+        for (index, question) in questions.iter().enumerate() {
+            ensure!(question.packet.len() <= QUERY_BYTES_MAX && question.unit < SOA);
+            let first = index * QUERY_WORDS;
+            let head = question.packet.len() as u64 | (question.unit as u64) << 32;
+            self.queries.store(first, head);
+            for (offset, chunk) in question.packet.chunks(8).enumerate() {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                (self.queries).store(first + 1 + offset, u64::from_ne_bytes(word));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was read, as [`crate::layout::Read`] has it.
+    fn get<'a>(&self, number: usize, packet: &'a mut Vec<u8>) -> Result<Read<'a>> {
+        const HEAD_WORDS: usize = (size_of::<crate::layout::Read>() - ANSWER_BYTES_MAX) / 8;
+        let words = &self.reads.get()[number * READ_WORDS..][..READ_WORDS];
+        let load = |index: usize| words[index].load(std::sync::atomic::Ordering::Relaxed);
+        let (reason, len) = (load(1) & 0xffff_ffff, usize::try_from(load(1) >> 32)?);
+        ensure!(len <= ANSWER_BYTES_MAX, "{len} bytes");
+        packet.clear();
+        for index in 0..len.div_ceil(8) {
+            packet.extend_from_slice(&load(HEAD_WORDS + index).to_ne_bytes());
+        }
+        packet.truncate(len);
+        let window = |oldest: usize| -> Result<Window> {
+            Ok(Window {
+                oldest: load(oldest).try_into()?,
+                newest: load(oldest + 1).try_into()?,
+            })
+        };
+        Ok(Read {
+            question: usize::try_from(load(0))?,
+            reason: *(Reason::ALL.get(usize::try_from(reason)?)).context("no such reason")?,
+            packet,
+            window: window(2)?,
+            soa: window(4)?,
+        })
     }
 }
 
-/// What must be answered in a version.
-fn reply_of(question: &Question, version: u32, reply: &mut Vec<u8>) {
-    let state = State::of(question.name, version);
-    let query = &question.packet[question.dns..];
-    let count = if question.qtype == A {
-        state.a_count
-    } else {
-        state.aaaa_count
+/// Runs a program on a packet, which it changes.
+fn run(loaded: &mut Loaded, program: Program, packet: &[u8]) -> Result<()> {
+    let options = TestRunOptions {
+        data_in: Some(packet),
+        ..TestRunOptions::default()
     };
-    reply.clear();
-    reply.extend_from_slice(&query[..2]);
-    let count_byte = u8::try_from(count).expect("small");
-    reply.extend_from_slice(&[0x85, 0, 0, 1, 0, count_byte, 0, 0, 0, 1]);
-    reply.extend_from_slice(&query[12..question.asked_end]);
-    for place in 0..count {
-        reply.extend_from_slice(&[
-            0xc0,
-            0x0c,
-            0,
-            u8::try_from(question.qtype).expect("small"),
-            0,
-            1,
-        ]);
-        reply.extend_from_slice(&version.to_be_bytes());
-        if question.qtype == A {
-            reply.extend_from_slice(&[0, 4]);
-            reply.extend_from_slice(&state.a(place));
-        } else {
-            reply.extend_from_slice(&[0, 16]);
-            reply.extend_from_slice(&state.aaaa(place));
+    let ebpf = loaded.kernel.ebpf();
+    match program {
+        Program::Xdp => {
+            let program: &Xdp = (ebpf.program("hopzero_xdp"))
+                .context("no program")?
+                .try_into()?;
+            program.test_run(options)?;
+        }
+        Program::Tc => {
+            let program: &SchedClassifier = (ebpf.program("hopzero_tc"))
+                .context("no program")?
+                .try_into()?;
+            program.test_run(options)?;
         }
     }
-    reply.extend_from_slice(&[0, 0, 41]);
-    reply.extend_from_slice(&SIZE.to_be_bytes());
-    reply.extend_from_slice(&[0; 6]);
+    Ok(())
+}
+
+/// Reads through the daemon's own programs, once a system call.
+pub fn read_one_by_one(
+    loaded: &mut Loaded,
+    judge: &mut Judge,
+    board: &Board,
+    limit: Limit,
+    mut progress: Progress,
+) -> Result<()> {
+    const XDP_PASS: u32 = 2;
+    const XDP_TX: u32 = 3;
+    const TC_PASS: u32 = u32::MAX;
+    const TC_REDIRECT: u32 = 7;
+    let mut out = vec![0; 4096];
+    let mut passes = Passes::new(&loaded.kernel)?;
+    while !limit.is_reached(judge) {
+        let index = ask(judge.seen.reads, judge.questions.len());
+        let question = &judge.questions[index];
+        let program = if judge.seen.reads.is_multiple_of(2) {
+            Program::Xdp
+        } else {
+            Program::Tc
+        };
+        let oldest = [question.unit, SOA].map(|unit| board.oldest(unit));
+        let (action, len) = loaded.run_raw(program, &question.packet, &mut out)?;
+        let newest = [question.unit, SOA].map(|unit| board.newest(unit));
+        let reason = match (program, action) {
+            (Program::Xdp, XDP_TX) | (Program::Tc, TC_REDIRECT) => Reason::Answered,
+            (Program::Xdp, XDP_PASS) | (Program::Tc, TC_PASS) => passes.next()?,
+            _ => bail!("{program:?} returned {action}"),
+        };
+        let window = |which: usize| Window {
+            oldest: oldest[which],
+            newest: newest[which],
+        };
+        judge.judge(&Read {
+            question: index,
+            reason,
+            packet: &out[..len],
+            window: window(0),
+            soa: window(1),
+        });
+        progress.show(&judge.seen);
+    }
+    Ok(())
+}
+
+/// Why packets passed: which counter moved.
+struct Passes {
+    counters: Arc<Counters>,
+    before: BTreeMap<Reason, u64>,
+}
+
+impl Passes {
+    fn new(kernel: &Kernel) -> Result<Self> {
+        let counters = kernel.counters();
+        Ok(Passes {
+            before: counters.read()?.into_iter().collect(),
+            counters,
+        })
+    }
+
+    /// The one reason other than an answer that was counted since.
+    fn next(&mut self) -> Result<Reason> {
+        let now: BTreeMap<Reason, u64> = self.counters.read()?.into_iter().collect();
+        let reason = (now.iter())
+            .find(|(reason, count)| {
+                **reason != Reason::Answered && self.before.get(reason) != Some(count)
+            })
+            .map(|(reason, _)| *reason);
+        self.before = now;
+        reason.context("a packet passed, and no reason was counted")
+    }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench kernel`: builds what is to be measured, and hands over to the benchmark.
+//! `cargo xtask bench kernel|growth|publisher|servers`: builds what is to be measured, and hands over to the benchmark.
 
 use std::process::ExitCode;
 
@@ -6,26 +6,42 @@ use anyhow::{Context, Result};
 
 use crate::{EXIT_TO_DO, build_ebpf, setup, workspace};
 
+/// What the help ends with.
+const ABOUT: &str = "\
+Each prints a table: the median of interleaved rounds, the lowest and the highest, and the target. \
+Nothing else should run meanwhile, on either CPU: ratios are of one run and can be quoted, absolute \
+times drift on a shared machine. What a figure contains is written at the head of its file in tests/bench/.
+
+`servers` wants dnsperf, knot and nsd (Debian's packages of these names); what is missing is said to be SKIPPED.";
+
 #[derive(clap::Args)]
+#[command(after_help = ABOUT)]
 pub struct Args {
     /// What to measure
     #[arg(value_enum)]
     what: What,
-    /// Fewer rounds: to see that it works, not to quote figures from
+    /// Fewer rounds, below two minutes: to see that it works, not to quote figures from
     #[arg(long)]
     quick: bool,
-    /// Also write the results to this file
+    /// Also write the figures to this file, with machine and versions
     #[arg(long, value_name = "FILE")]
     json: Option<std::path::PathBuf>,
-    /// Further arguments for the benchmark, after `--`
+    /// Further arguments for the benchmark, after `--`: `-- --services 10000`
     #[arg(last = true)]
     more: Vec<String>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum What {
-    /// The programs themselves, by `BPF_PROG_TEST_RUN`: verifier figures, ns per query
+    /// The programs: answers a second beside a bare reflector's (R1), ns a packet (R2), verifier
+    /// figures (R6), a name's memory
     Kernel,
+    /// ns of a hit on a random one of 1,000 to 1,000,000 names (R10), and a name's memory
+    Growth,
+    /// Record updates a second into the maps, one by one, in batches and all at once, and where the time goes
+    Publisher,
+    /// Answers per CPU-second of the server's side beside knot's and nsd's (R4)
+    Servers,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -45,6 +61,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     ]);
     command.arg(match args.what {
         What::Kernel => "kernel",
+        What::Growth => "growth",
+        What::Publisher => "publisher",
+        What::Servers => "servers",
     });
     if args.quick {
         command.arg("--quick");

@@ -20,8 +20,14 @@ use crate::{
 
 const TARGET: &str = "bpfel-unknown-none";
 const BINARY: &str = "hopzero-ebpf";
-/// The benchmarks' generators, and the program that a test wants broken.
-const OTHER_BINARIES: [&str; 2] = ["hopzero-bench", "hopzero-unverified"];
+/// The benchmarks' generators, the readers of a test, those that it wants broken, and one that stands in for
+/// a VLAN device.
+const OTHER_BINARIES: [&str; 4] = [
+    "hopzero-bench",
+    "hopzero-torn",
+    "hopzero-unverified",
+    "hopzero-tag",
+];
 
 #[derive(clap::Args)]
 pub struct Args {

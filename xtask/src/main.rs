@@ -4,6 +4,7 @@
 mod bench;
 mod build_ebpf;
 mod demo;
+mod fuzz;
 mod progress;
 #[cfg(test)]
 mod readme;
@@ -37,7 +38,9 @@ enum Task {
     BuildEbpf(build_ebpf::Args),
     /// Runs the tests and ends with one line: N passed, N failed, N skipped
     Test(test::Args),
-    /// Measures: `cargo xtask bench kernel`
+    /// Looks for packets that the data plane treats wrongly, on the host, with libFuzzer
+    Fuzz(fuzz::Args),
+    /// Measures: `cargo xtask bench kernel`, `growth`, `publisher`, `servers`
     Bench(bench::Args),
 }
 
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::run(&args),
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match result {

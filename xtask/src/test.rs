@@ -17,7 +17,8 @@ pub struct Args {
     /// Reads of the layer torn; 1,000,000 if not given
     #[arg(long)]
     reads: Option<u64>,
-    /// Queries of the layer differential; 200,000 if not given
+    /// Queries of the layer differential, 1,000,000 if not given; or of each combination of the layer
+    /// offloads, 2,000 if not given
     #[arg(long)]
     queries: Option<u64>,
     /// Packets of the layer hostile; 200,000 if not given
@@ -30,6 +31,8 @@ pub struct Args {
 enum Layer {
     /// Unit and property tests; needs neither root nor the eBPF toolchain
     Host,
+    /// The protocol between writer and reader, in every order (loom); needs neither
+    Model,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
     /// The kernel's answers against the socket's, generated; needs root
@@ -38,6 +41,8 @@ enum Layer {
     Hostile,
     /// Sockets across network namespaces; needs root
     Netns,
+    /// A part of netns: not one answer is lost, whatever offloads both ends of a veth have; needs root
+    Offloads,
     /// Answers under rewriting, on two CPUs that nobody else needs; needs root
     Torn,
     /// Every layer, the slow ones included
@@ -48,17 +53,28 @@ impl Layer {
     fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
+            Self::Model => "model",
             Self::Packet => "packet",
             Self::Differential => "differential",
             Self::Hostile => "hostile",
             Self::Netns => "netns",
+            Self::Offloads => "offloads",
             Self::Torn => "torn",
             Self::All => "all",
         }
     }
 
+    /// The test target that has it.
+    fn target(self) -> &'static str {
+        if self == Self::Offloads {
+            Self::Netns.name()
+        } else {
+            self.name()
+        }
+    }
+
     fn is_in_kernel(self) -> bool {
-        !matches!(self, Self::Host | Self::All)
+        !matches!(self, Self::Host | Self::Model | Self::All)
     }
 
     fn command(self, args: &Args) -> Command {
@@ -68,7 +84,7 @@ impl Layer {
             command.arg("--locked");
         }
         if self.is_in_kernel() {
-            command.args(["-p", "hopzero-tests", "--test", self.name()]);
+            command.args(["-p", "hopzero-tests", "--test", self.target()]);
             if matches!(self, Self::Torn | Self::Differential | Self::Hostile) {
                 // The slower the writer, the fewer torn reads there are to see; and many queries.
                 command.arg("--release");
@@ -80,8 +96,20 @@ impl Layer {
                 command.env("HOPZERO_HOSTILE_PACKETS", packets.to_string());
             }
             if let Some(queries) = args.queries {
-                command.env("HOPZERO_DIFFERENTIAL_QUERIES", queries.to_string());
+                let variable = if self == Self::Offloads {
+                    "HOPZERO_OFFLOAD_QUERIES"
+                } else {
+                    "HOPZERO_DIFFERENTIAL_QUERIES"
+                };
+                command.env(variable, queries.to_string());
             }
+            if self == Self::Offloads {
+                command.args(["--", "offloads::", "--test-threads=1"]);
+            }
+        } else if self == Self::Model {
+            command.args(["-p", "hopzero", "--features", "loom", "--test", "model"]);
+            // What was explored is said by tests that pass.
+            command.args(["--", "--nocapture"]);
         } else {
             // The kernel's layers have `test = false`: they run only by name.
             command.arg("--workspace");
@@ -141,18 +169,21 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 6] = [
+    const EACH: [Layer; 8] = [
         Layer::Host,
+        Layer::Model,
         Layer::Packet,
         Layer::Differential,
         Layer::Hostile,
         Layer::Netns,
+        Layer::Offloads,
         Layer::Torn,
     ];
     let wanted = if wanted.is_empty() { &DEFAULT } else { wanted };
     let all = wanted.contains(&Layer::All);
     EACH.into_iter()
-        .filter(|layer| all || wanted.contains(layer))
+        // With all of netns the part of it has been run.
+        .filter(|layer| wanted.contains(layer) || (all && *layer != Layer::Offloads))
         .collect()
 }
 
@@ -240,7 +271,7 @@ mod tests {
     #[test]
     fn layers_come_in_order_and_once() {
         assert_eq!(selected(&[]), [Layer::Host, Layer::Packet, Layer::Netns]);
-        assert_eq!(selected(&[Layer::All]).len(), 6);
+        assert_eq!(selected(&[Layer::All]).len(), 7);
         assert_eq!(
             selected(&[Layer::Netns, Layer::Host, Layer::Host]),
             [Layer::Host, Layer::Netns]

@@ -5,11 +5,11 @@
 
 use aya_ebpf::{
     bindings::{
-        TC_ACT_UNSPEC,
+        TC_ACT_SHOT, TC_ACT_UNSPEC,
         xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
     },
     btf_maps::{Array, ProgramArray},
-    helpers::{bpf_skb_change_tail, bpf_xdp_adjust_tail},
+    helpers::{bpf_redirect, bpf_skb_change_tail, bpf_xdp_adjust_tail},
     macros::{btf_map, classifier, xdp},
     programs::{TcContext, XdpContext},
 };
@@ -27,7 +27,8 @@ pub struct Template {
     names: u32,
     /// Where the first label's eight characters stand.
     label: u32,
-    reserved: u32,
+    /// The device that `bench_feed` sends it out by.
+    feed: u32,
     /// State of the random numbers.
     state: u64,
     /// The packet.
@@ -100,62 +101,97 @@ fn packet_of(start: usize, end: usize) -> Packet {
     unsafe { Packet::new(start as *mut u8, end as *mut u8) }
 }
 
-/// Restores the query, then runs the program in JUMP_XDP.
-#[xdp]
-pub fn bench_xdp(ctx: XdpContext) -> u32 {
+/// Restores the query; returns the template, or nothing if there is no room.
+#[inline(always)]
+fn restore(ctx: &XdpContext) -> Option<&'static Template> {
     // SAFETY: the only program that uses the map, and it is run on one CPU.
-    let Some(template) = (unsafe { TEMPLATE.get_ptr_mut(0).map(|template| &mut *template) }) else {
-        return XDP_DROP;
-    };
+    let template = unsafe { &mut *TEMPLATE.get_ptr_mut(0)? };
     let delta = template.len as i32 - packet_of(ctx.data(), ctx.data_end()).len() as i32;
     // SAFETY: the context is the program's own.
     if delta != 0 && unsafe { bpf_xdp_adjust_tail(ctx.ctx, delta) } != 0 {
-        return XDP_DROP;
+        return None;
     }
-    if write(packet_of(ctx.data(), ctx.data_end()), template).is_none() {
-        return XDP_DROP;
+    write(packet_of(ctx.data(), ctx.data_end()), template)?;
+    Some(template)
+}
+
+/// Restores the query, then runs the program in JUMP_XDP.
+#[xdp]
+pub fn bench_xdp(ctx: XdpContext) -> u32 {
+    if restore(&ctx).is_some() {
+        // SAFETY: the programs in the map are XDP programs.
+        unsafe { JUMP_XDP.tail_call(&ctx, 0) };
     }
-    // SAFETY: the programs in the map are XDP programs.
-    unsafe { JUMP_XDP.tail_call(&ctx, 0) };
     XDP_DROP
+}
+
+/// Restores the query, then sends it out by a device, whose peer receives it.
+#[xdp]
+pub fn bench_feed(ctx: XdpContext) -> u32 {
+    match restore(&ctx) {
+        // SAFETY: a helper call without pointers.
+        Some(template) => unsafe { bpf_redirect(template.feed, 0) as u32 },
+        None => XDP_DROP,
+    }
 }
 
 /// Restores the query, then runs the program in JUMP_TC.
 #[classifier]
 pub fn bench_tc(ctx: TcContext) -> i32 {
-    /// `TC_ACT_SHOT`
-    const DROP: i32 = 2;
     // SAFETY: the only program that uses the map, and it is run on one CPU.
     let Some(template) = (unsafe { TEMPLATE.get_ptr_mut(0).map(|template| &mut *template) }) else {
-        return DROP;
+        return TC_ACT_SHOT;
     };
     // SAFETY: the context is the program's own.
     if ctx.len() != template.len
         && unsafe { bpf_skb_change_tail(ctx.skb.skb.cast(), template.len, 0) } != 0
     {
-        return DROP;
+        return TC_ACT_SHOT;
     }
     if write(packet_of(ctx.data(), ctx.data_end()), template).is_none() {
-        return DROP;
+        return TC_ACT_SHOT;
     }
     // SAFETY: the programs in the map are tc programs.
     unsafe { JUMP_TC.tail_call(&ctx, 0) };
-    DROP
+    TC_ACT_SHOT
+}
+
+/// Runs the program in JUMP_TC on a packet as it came; attached, so that what is measured can change.
+#[classifier]
+pub fn bench_hook_tc(ctx: TcContext) -> i32 {
+    // SAFETY: the programs in the map are tc programs.
+    unsafe { JUMP_TC.tail_call(&ctx, 0) };
+    TC_ACT_SHOT
+}
+
+/// Swaps the link-layer addresses.
+#[inline(always)]
+fn swap(packet: Packet) -> Option<()> {
+    let (destination4, destination2) = (packet.read::<u32>(0)?, packet.read::<u16>(4)?);
+    let (source4, source2) = (packet.read::<u32>(6)?, packet.read::<u16>(10)?);
+    packet.write(0, source4)?;
+    packet.write(4, source2)?;
+    packet.write(6, destination4)?;
+    packet.write(10, destination2)
 }
 
 /// Swaps the link-layer addresses and sends the packet back: the least that a responder does.
 #[xdp]
 pub fn bench_reflect(ctx: XdpContext) -> u32 {
-    let packet = packet_of(ctx.data(), ctx.data_end());
-    let swap = || {
-        let (destination4, destination2) = (packet.read::<u32>(0)?, packet.read::<u16>(4)?);
-        let (source4, source2) = (packet.read::<u32>(6)?, packet.read::<u16>(10)?);
-        packet.write(0, source4)?;
-        packet.write(4, source2)?;
-        packet.write(6, destination4)?;
-        packet.write(10, destination2)
-    };
-    if swap().is_some() { XDP_TX } else { XDP_DROP }
+    match swap(packet_of(ctx.data(), ctx.data_end())) {
+        Some(()) => XDP_TX,
+        None => XDP_DROP,
+    }
+}
+
+/// The same at tc: the packet leaves by the device that it came in by.
+#[classifier]
+pub fn bench_reflect_tc(ctx: TcContext) -> i32 {
+    match swap(packet_of(ctx.data(), ctx.data_end())) {
+        // SAFETY: the context is the program's own, and the helper takes no pointers.
+        Some(()) => unsafe { bpf_redirect((*ctx.skb.skb).ifindex, 0) as i32 },
+        None => TC_ACT_SHOT,
+    }
 }
 
 /// Does nothing.
@@ -176,6 +212,12 @@ pub fn bench_grow(ctx: XdpContext) -> u32 {
     // SAFETY: the context is the program's own.
     unsafe { bpf_xdp_adjust_tail(ctx.ctx, 16) };
     XDP_PASS
+}
+
+/// Does nothing but swallow.
+#[classifier]
+pub fn bench_drop_tc(_ctx: TcContext) -> i32 {
+    TC_ACT_SHOT
 }
 
 /// Does nothing.

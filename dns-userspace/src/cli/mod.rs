@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod check_config;
+mod kernel;
 mod query;
 mod serve;
 mod stats;
@@ -23,6 +24,9 @@ Examples:
     hopzero serve --manifests ./manifests --listen 169.254.20.10:53 \\
         --attach veth1,veth2 --answer-for 10.96.0.10
 
+  Stop answering in the kernel, at once:
+    hopzero kernel off
+
 `hopzero help COMMAND` says more about each command.";
 
 /// Kubernetes DNS, answered in the kernel where a pod's query is first seen.
@@ -39,6 +43,7 @@ enum Command {
     Query(query::Args),
     Stats(stats::Args),
     CheckConfig(check_config::Args),
+    Kernel(kernel::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -48,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Query(args) => query::main(&args),
         Command::Stats(args) => stats::main(&args),
         Command::CheckConfig(args) => check_config::main(&args),
+        Command::Kernel(args) => kernel::main(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hopzero: {error:#}");

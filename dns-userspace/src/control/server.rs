@@ -8,14 +8,18 @@ use std::{
 };
 
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Report;
+use super::{Reply, Request, SwitchReply};
 
+/// A client sends its request at once.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// Far above any request.
+const REQUEST_BYTES_MAX: u64 = 4096;
 /// A report fits into the socket's buffer; a client that makes us wait is not one of ours.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// After a failed accept.
@@ -90,8 +94,12 @@ impl Control {
         Ok(control)
     }
 
-    /// Answers with what `report` says at the time, until `stop`.
-    pub async fn run(self, report: impl Fn() -> Report + Send + 'static, stop: CancellationToken) {
+    /// Answers requests with what `reply` says, until `stop`.
+    pub async fn run(
+        self,
+        reply: impl Fn(Request) -> Reply + Send + Sync + 'static,
+        stop: CancellationToken,
+    ) {
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
@@ -99,8 +107,12 @@ impl Control {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    if let Err(error) = answer(stream, &report()).await {
-                        tracing::debug!(%error, "writing to the control socket");
+                    let answered = tokio::select! {
+                        () = stop.cancelled() => return,
+                        answered = answer(stream, &reply) => answered,
+                    };
+                    if let Err(error) = answered {
+                        tracing::debug!(%error, "a client of the control socket");
                     }
                 }
                 Err(error) => {
@@ -120,8 +132,24 @@ impl Drop for Control {
     }
 }
 
-async fn answer(mut stream: UnixStream, report: &Report) -> io::Result<()> {
-    let mut document = serde_json::to_vec(report)?;
+async fn answer(mut stream: UnixStream, reply: &impl Fn(Request) -> Reply) -> io::Result<()> {
+    let mut line = Vec::new();
+    let mut limited = BufReader::new((&mut stream).take(REQUEST_BYTES_MAX));
+    // Who says nothing, and not even that it is all, gets the report after that time.
+    if let Ok(read) = timeout(READ_TIMEOUT, limited.read_until(b'\n', &mut line)).await {
+        read?;
+    }
+    let reply = if line.trim_ascii().is_empty() {
+        reply(Request::Report)
+    } else {
+        match serde_json::from_slice(&line) {
+            Ok(request) => reply(request),
+            Err(error) => Reply::Switch(SwitchReply::Refused(format!(
+                "not a request of this version of hopzero: {error}"
+            ))),
+        }
+    };
+    let mut document = serde_json::to_vec(&reply)?;
     document.push(b'\n');
     timeout(WRITE_TIMEOUT, stream.write_all(&document)).await?
 }
@@ -151,8 +179,32 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::Shutdown,
+    };
+
     use super::*;
-    use crate::{control::fetch, socket::SocketSnapshot};
+    use crate::{
+        control::{FetchError, Report, fetch, switch},
+        kernel::{Switch, Switched, Target},
+        socket::SocketSnapshot,
+    };
+
+    /// A zone may be switched, and nothing else.
+    fn reply(request: Request) -> Reply {
+        match request {
+            Request::Report => Reply::Report(Box::new(report())),
+            Request::Switch(Switch {
+                target: Target::Zone(zone),
+                ..
+            }) => Reply::Switch(SwitchReply::Done(Switched {
+                hooks: Vec::new(),
+                zones: vec![zone],
+            })),
+            Request::Switch(_) => Reply::Switch(SwitchReply::Refused("not that".to_owned())),
+        }
+    }
 
     fn report() -> Report {
         Report {
@@ -174,12 +226,35 @@ mod tests {
         assert_eq!(mode & 0o777, MODE);
 
         let stop = CancellationToken::new();
-        let task = tokio::spawn(control.run(report, stop.clone()));
-        for _ in 0..3 {
-            let path = path.clone();
-            let fetched = tokio::task::spawn_blocking(move || fetch(&path)).await;
-            assert_eq!(fetched.unwrap().unwrap(), report());
-        }
+        let task = tokio::spawn(control.run(reply, stop.clone()));
+        let asked = path.clone();
+        let asking = tokio::task::spawn_blocking(move || {
+            for _ in 0..3 {
+                assert_eq!(fetch(&asked).unwrap(), report());
+            }
+            let request = |target| Switch { on: false, target };
+            let off = switch(&asked, request(Target::Zone("a.b".to_owned()))).unwrap();
+            assert_eq!(off.zones, ["a.b"]);
+            let refused = switch(&asked, request(Target::All)).unwrap_err();
+            assert!(matches!(refused, FetchError::Refused { .. }), "{refused}");
+            for (sent, expected) in [
+                ("", "\"pid\":2"),
+                ("\n", "\"pid\":2"),
+                ("\"report\"", "\"pid\":2"),
+                ("nonsense\n", "not a request"),
+                (&"x".repeat(10_000), "not a request"),
+            ] {
+                let mut stream = std::os::unix::net::UnixStream::connect(&asked).unwrap();
+                // What is too long may be refused before it is all sent.
+                let _ = stream.write_all(sent.as_bytes());
+                let _ = stream.shutdown(Shutdown::Write);
+                let mut document = Vec::new();
+                let _ = stream.read_to_end(&mut document);
+                let document = String::from_utf8(document).unwrap();
+                assert!(document.contains(expected), "{sent:.20}: {document}");
+            }
+        });
+        asking.await.unwrap();
         stop.cancel();
         task.await.unwrap();
         assert!(!path.exists());

@@ -5,12 +5,14 @@ use std::path::Path;
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode, links::FdLink,
-        tc::TcAttachOptions,
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
+        links::FdLink,
+        tc::{SchedClassifierLink, TcAttachOptions},
+        xdp::XdpLink,
     },
 };
 use clap::ValueEnum;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{KernelError, error::chain};
 
@@ -57,7 +59,9 @@ pub struct Attached {
     pub device: String,
     /// How.
     pub mode: Mode,
-    _link: FdLink,
+    /// Whether one network is sent only so many answers a second.
+    pub limited: bool,
+    link: FdLink,
 }
 
 /// Name of the tc program in the object.
@@ -71,6 +75,11 @@ pub(super) fn check_device(device: &str) -> Result<(), KernelError> {
         device: device.to_owned(),
     })?;
     Ok(())
+}
+
+/// A card has a device of its bus behind it.
+pub(super) fn is_card(device: &str) -> bool {
+    (Path::new("/sys/class/net").join(device).join("device")).exists()
 }
 
 /// The Ethernet address of a device.
@@ -93,15 +102,8 @@ pub(super) fn attach(ebpf: &mut Ebpf, device: &str, hook: Hook) -> Result<Attach
         Hook::Tc => &[Mode::Tcx],
         Hook::Xdp => &[Mode::XdpNative],
         Hook::XdpGeneric => &[Mode::XdpGeneric],
-        // A card has a device of its bus behind it. (Native XDP on the host's side of a veth would lose every reply.)
-        Hook::Auto
-            if Path::new("/sys/class/net")
-                .join(device)
-                .join("device")
-                .exists() =>
-        {
-            &[Mode::XdpNative, Mode::XdpGeneric, Mode::Tcx]
-        }
+        // (Native XDP on the host's side of a veth would lose every reply.)
+        Hook::Auto if is_card(device) => &[Mode::XdpNative, Mode::XdpGeneric, Mode::Tcx],
         Hook::Auto => &[Mode::Tcx, Mode::XdpGeneric],
     };
     let mut result = Err(KernelError::NoDevice {
@@ -132,7 +134,8 @@ fn attach_mode(ebpf: &mut Ebpf, device: &str, mode: Mode) -> Result<Attached, Ke
     Ok(Attached {
         device: device.to_owned(),
         mode,
-        _link: link,
+        limited: false,
+        link,
     })
 }
 
@@ -160,6 +163,64 @@ fn attach_xdp(ebpf: &mut Ebpf, device: &str, xdp_mode: XdpMode) -> AttachResult 
         .attach(device, xdp_mode)
         .and_then(|id| program.take_link(id))
         .map_err(Refusal::from)
+        .and_then(|link| FdLink::try_from(link).map_err(Refusal::from));
+    Ok(link)
+}
+
+/// Loads the program that a mode needs.
+pub(super) fn load_for(ebpf: &mut Ebpf, mode: Mode) -> Result<(), KernelError> {
+    match mode {
+        Mode::Tcx => loaded(ebpf, TC, SchedClassifier::load).map(|_| ()),
+        Mode::XdpNative | Mode::XdpGeneric => loaded(ebpf, XDP, Xdp::load).map(|_| ()),
+    }
+}
+
+impl Attached {
+    /// Puts another object's program, which is loaded, in the place of the one that is attached. The link stays
+    /// (`BPF_LINK_UPDATE`): each packet meets one of the two, and the order among others' programs is as it was.
+    pub(super) fn move_to(self, ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+        let Attached {
+            device,
+            mode,
+            limited,
+            link,
+        } = self;
+        let moved = match mode {
+            Mode::Tcx => move_tcx(ebpf, link)?,
+            Mode::XdpNative | Mode::XdpGeneric => move_xdp(ebpf, link)?,
+        };
+        match moved {
+            Ok(link) => Ok(Attached {
+                device,
+                mode,
+                limited,
+                link,
+            }),
+            Err(error) => {
+                // aya has dropped the link, and detached what it held: until the next line packets pass.
+                warn!(device, %error, "the program is not replaced in place: attaching anew");
+                attach_mode(ebpf, &device, mode)
+            }
+        }
+    }
+}
+
+fn move_tcx(ebpf: &mut Ebpf, link: FdLink) -> AttachResult {
+    let program: &mut SchedClassifier = loaded(ebpf, TC, SchedClassifier::load)?;
+    let link = SchedClassifierLink::try_from(link)
+        .map_err(Refusal::from)
+        .and_then(|link| program.attach_to_link(link).map_err(Refusal::from))
+        .and_then(|id| program.take_link(id).map_err(Refusal::from))
+        .and_then(|link| FdLink::try_from(link).map_err(Refusal::from));
+    Ok(link)
+}
+
+fn move_xdp(ebpf: &mut Ebpf, link: FdLink) -> AttachResult {
+    let program: &mut Xdp = loaded(ebpf, XDP, Xdp::load)?;
+    let link = XdpLink::try_from(link)
+        .map_err(Refusal::from)
+        .and_then(|link| program.attach_to_link(link).map_err(Refusal::from))
+        .and_then(|id| program.take_link(id).map_err(Refusal::from))
         .and_then(|link| FdLink::try_from(link).map_err(Refusal::from));
     Ok(link)
 }

@@ -4,39 +4,52 @@ use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher as _, Hasher as _},
     net::IpAddr,
-    sync::Arc,
+    sync::{Mutex, PoisonError},
 };
 
 use hopzero_common::{
-    layout::{CONTROL_ANSWERING, Control, LAYOUT_VERSION, ZoneEntry},
-    limits::{ADDRESSES_MAX, MACS_MAX},
+    layout::{
+        CONTROL_ANSWERING, CONTROL_ROTATE, CONTROL_TC_OFF, CONTROL_XDP_OFF,
+        CONTROL_ZONES_OFF_SHIFT, Control, Generation, LAYOUT_VERSION, MAC_LIMITED, ZoneEntry,
+    },
+    limits::{ADDRESSES_MAX, MACS_MAX, ZONES_MAX},
 };
 
-use super::KernelError;
-use crate::publisher::{memory::Words, table::Capacity, zones::ZoneSink};
+use super::{KernelError, Options};
+use crate::publisher::{memory::Words, table::Capacity};
 
 /// CONTROL in shared memory. Only the daemon writes it; a copy here says what is there.
 #[derive(Debug)]
 pub(super) struct ControlBlock {
     memory: Words,
+    /// [`Control::flags`]. Two threads change them: who applies changes lets the programs answer, and who listens
+    /// on the control socket switches.
+    flags: Mutex<u32>,
 }
 
 /// The word with the version and the flags.
 const FLAGS_WORD: usize = 0;
+const GENERATION_WORD: usize = std::mem::offset_of!(Control, generation) / 8;
 const LEASE_WORD: usize = std::mem::offset_of!(Control, lease_until) / 8;
 const MACS_WORD: usize = std::mem::offset_of!(Control, macs) / 8;
+const LIMIT_WORD: usize = std::mem::offset_of!(Control, limit_rate) / 8;
 const ZONES_WORD: usize = std::mem::offset_of!(Control, zones) / 8;
+/// The flags that are switches.
+const SWITCHES: u32 =
+    CONTROL_XDP_OFF | CONTROL_TC_OFF | ((1 << ZONES_MAX) - 1) << CONTROL_ZONES_OFF_SHIFT;
 /// The word with `macs_count` in its lower half and `cells` in its upper one.
 const MACS_COUNT_WORD: usize = std::mem::offset_of!(Control, macs_count) / 8;
 
 impl ControlBlock {
-    /// Writes everything but the permission to answer.
-    pub(super) fn new(memory: Words, capacity: Capacity, seed: u64, addresses: &[IpAddr]) -> Self {
+    /// Writes everything but what the publisher says, and the permission to answer.
+    pub(super) fn new(memory: Words, capacity: Capacity, seed: u64, options: &Options) -> Self {
         let mut control = Control::zeroed();
-        control.buckets = capacity.buckets;
         control.cells = capacity.cells;
         control.seed = seed;
-        for address in addresses {
+        for (place, vlan) in control.vlans.iter_mut().zip(&options.vlans) {
+            *place = *vlan;
+        }
+        for address in &options.answer_for {
             match address {
                 IpAddr::V4(v4) => {
                     control.v4[control.v4_count as usize] = u32::from_le_bytes(v4.octets());
@@ -52,22 +65,52 @@ impl ControlBlock {
         for (index, word) in words.into_iter().enumerate() {
             memory.store(index, word);
         }
-        ControlBlock { memory }
+        ControlBlock {
+            memory,
+            flags: Mutex::new(0),
+        }
     }
 
-    /// Adds the address of a device with XDP.
-    pub(super) fn add_mac(&self, mac: [u8; 6]) -> Result<(), KernelError> {
+    /// Adds the address of a device with XDP. Of two devices with one address (bridges and VLANs have their
+    /// card's) both are limited if one is: programs cannot tell them apart.
+    pub(super) fn add_mac(&self, mac: [u8; 6], limited: bool) -> Result<(), KernelError> {
         let counts = self.memory.load(MACS_COUNT_WORD);
         let macs = (counts & 0xffff_ffff) as usize;
+        let mut bytes = [0; 8];
+        bytes[..6].copy_from_slice(&mac);
+        let address = u64::from_le_bytes(bytes);
+        let flag = if limited { MAC_LIMITED } else { 0 };
+        for word in MACS_WORD..MACS_WORD + macs {
+            let known = self.memory.load(word);
+            if known & !MAC_LIMITED == address {
+                self.memory.publish(word, known | flag);
+                return Ok(());
+            }
+        }
         if macs == MACS_MAX {
             return Err(KernelError::Devices { max: MACS_MAX });
         }
-        let mut bytes = [0; 8];
-        bytes[..6].copy_from_slice(&mac);
-        self.memory
-            .store(MACS_WORD + macs, u64::from_le_bytes(bytes));
+        self.memory.store(MACS_WORD + macs, address | flag);
         self.memory.publish(MACS_COUNT_WORD, counts + 1);
         Ok(())
+    }
+
+    /// Adds the addresses of another one.
+    pub(super) fn add_macs_of(&self, other: &ControlBlock) {
+        let macs = other.memory.load(MACS_COUNT_WORD) & 0xffff_ffff;
+        for word in MACS_WORD..MACS_WORD + usize::try_from(macs).unwrap_or(0) {
+            self.memory.store(word, other.memory.load(word));
+        }
+        let cells = self.memory.load(MACS_COUNT_WORD) & !0xffff_ffff;
+        self.memory.publish(MACS_COUNT_WORD, cells | macs);
+    }
+
+    /// One store: so many answers a second to each network, at so many ticks a second.
+    pub(super) fn limit(&self, rate: u32, ticks: u32) {
+        // A full bucket is their product, for which there are 32 bits.
+        let cost = ticks.min(u32::MAX / rate.max(1));
+        self.memory
+            .publish(LIMIT_WORD, u64::from(rate) | u64::from(cost) << 32);
     }
 
     /// One store, after all that was published before: until this tick the programs may answer. 0 makes
@@ -76,18 +119,50 @@ impl ControlBlock {
         self.memory.publish(LEASE_WORD, tick);
     }
 
-    /// One store: every program that starts after it obeys.
+    /// Whether programs answer.
     pub(super) fn answer(&self, on: bool) {
-        let flags = if on { CONTROL_ANSWERING } else { 0 };
+        self.set_flag(CONTROL_ANSWERING, on);
+    }
+
+    /// Whether the addresses of an answer are rotated.
+    pub(super) fn rotate(&self, on: bool) {
+        self.set_flag(CONTROL_ROTATE, on);
+    }
+
+    fn set_flag(&self, flag: u32, on: bool) {
+        let (set, clear) = if on { (flag, 0) } else { (0, flag) };
+        self.change_flags(set, clear);
+    }
+
+    /// One store: every program that starts after it obeys.
+    pub(super) fn change_flags(&self, set: u32, clear: u32) {
+        let mut flags = self.flags.lock().unwrap_or_else(PoisonError::into_inner);
+        *flags = *flags & !clear | set;
         self.memory.publish(
             FLAGS_WORD,
-            u64::from(LAYOUT_VERSION) | u64::from(flags) << 32,
+            u64::from(LAYOUT_VERSION) | u64::from(*flags) << 32,
         );
     }
-}
 
-impl ZoneSink for Arc<ControlBlock> {
-    fn set_zone(&self, index: usize, zone: &ZoneEntry) {
+    /// Takes over what is switched off.
+    pub(super) fn switches_of(&self, other: &ControlBlock) {
+        let off = other.flags() & SWITCHES;
+        self.change_flags(off, SWITCHES & !off);
+    }
+
+    /// What they are now.
+    pub(super) fn flags(&self) -> u32 {
+        *self.flags.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One store, after all that was published before: every program that starts after it reads this
+    /// generation.
+    pub(super) fn set_generation(&self, generation: Generation) {
+        self.memory.publish(GENERATION_WORD, generation.0);
+    }
+
+    /// Puts a zone at a place of the list.
+    pub(super) fn set_zone(&self, index: usize, zone: &ZoneEntry) {
         let first = ZONES_WORD + index * size_of::<ZoneEntry>() / 8;
         let mut words = [0; size_of::<ZoneEntry>() / 8];
         words[1] = zone.tail;
@@ -118,4 +193,68 @@ pub(super) fn check_addresses(addresses: &[IpAddr]) -> Result<(), KernelError> {
 /// A seed from the standard library's source of hash seeds, which is the system's random numbers.
 pub(super) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(options: &Options) -> ControlBlock {
+        let memory = Words::heap(size_of::<Control>() / 8);
+        ControlBlock::new(memory, Capacity::new(1, 1), 1, options)
+    }
+
+    fn control(block: &ControlBlock) -> Control {
+        let words: Vec<u64> = (0..size_of::<Control>() / 8)
+            .map(|word| block.memory.load(word))
+            .collect();
+        bytemuck::pod_read_unaligned(bytemuck::cast_slice(&words))
+    }
+
+    #[test]
+    fn one_address_is_limited_if_a_device_of_it_is() {
+        let block = block(&Options::default());
+        let (one, two) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        for (mac, limited) in [(one, false), (two, true), (one, true), (two, false)] {
+            block.add_mac(mac, limited).unwrap();
+        }
+        let control = control(&block);
+        assert_eq!(control.macs_count, 2);
+        assert_eq!(
+            control.macs[..3],
+            [
+                0x0100_0000_0002 | MAC_LIMITED,
+                0x0200_0000_0002 | MAC_LIMITED,
+                0
+            ]
+        );
+    }
+
+    #[test]
+    fn a_full_bucket_fits_its_word() {
+        let block = block(&Options::default());
+        for (rate, ticks, cost) in [(200, 250, 250), (0, 1000, 1000), (1_000_000, 10_000, 4294)] {
+            block.limit(rate, ticks);
+            let control = control(&block);
+            assert_eq!((control.limit_rate, control.limit_cost), (rate, cost));
+            assert!(control.limit_rate.checked_mul(control.limit_cost).is_some());
+        }
+    }
+
+    #[test]
+    fn flags_and_vlans_stand_where_programs_look() {
+        let block = block(&Options {
+            vlans: vec![1, 4094],
+            ..Options::default()
+        });
+        block.change_flags(8, 0);
+        block.answer(true);
+        block.change_flags(4, 8);
+        let control = control(&block);
+        assert_eq!(
+            (control.layout_version, control.flags),
+            (LAYOUT_VERSION, 1 | 4)
+        );
+        assert_eq!(control.vlans, [1, 4094, 0, 0, 0, 0, 0, 0]);
+    }
 }

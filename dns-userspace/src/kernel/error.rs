@@ -95,6 +95,12 @@ pub enum KernelError {
         /// What the kernel said.
         reason: String,
     },
+    /// Growing is not possible.
+    #[error("the table has {names} names, and cannot be larger")]
+    Largest {
+        /// Its capacity.
+        names: u32,
+    },
     /// A map operation.
     #[error("cannot use a map: {0}")]
     Map(#[from] MapError),

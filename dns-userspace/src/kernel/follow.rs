@@ -1,16 +1,22 @@
 //! The kernel follows the zone: loaded for its size, filled and attached when it is complete, changed
-//! name by name from then on.
+//! name by name from then on, or as one step where many names change.
+//!
+//! # Growing
+//!
+//! Maps have a fixed size. When the table is full, a larger one is made beside it, with programs of its own,
+//! and is filled from the zone; then its programs take the place of the old ones at each device. Until then the
+//! old table answers what it can: names without room pass. If the larger table cannot be made, it stays so, and it
+//! is tried again after [`GROWN_AGAIN_AFTER`].
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use hickory_proto::rr::Name;
-use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
-use super::{Counters, Kernel, KernelError, Options};
+use super::{Kernel, KernelError, Options, Status, status::Figures};
 use crate::{
     publisher::{Publisher, table::Capacity},
     zone::Zone,
@@ -20,41 +26,18 @@ use crate::{
 const NAMES_MIN: u32 = 4096;
 /// Cells for each name of `--names-max`, beyond what is there: an IPv6 PTR takes three.
 const CELLS_PER_NAME: u32 = 3;
+/// Between two attempts to make a larger table: each costs what a start does, a second or two of a large
+/// cluster's node.
+const GROWN_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// Keeps the kernel's table as the zone is.
 pub struct Follower {
     options: Options,
     kernel: Option<Kernel>,
     status: Arc<Status>,
-}
-
-/// What others may know of the kernel's part, at any time.
-#[derive(Default)]
-pub struct Status {
-    loaded: OnceLock<(Value, Arc<Counters>)>,
-    names: AtomicU32,
-    rejected: AtomicU64,
-}
-
-impl Status {
-    /// For the control socket; `null` until the programs are attached.
-    pub fn report(&self) -> Value {
-        let Some((description, counters)) = self.loaded.get() else {
-            return Value::Null;
-        };
-        let mut report = description.clone();
-        report["names"] = json!(self.names.load(Ordering::Relaxed));
-        report["rejected"] = json!(self.rejected.load(Ordering::Relaxed));
-        report["counters"] = match counters.read() {
-            Ok(counters) => counters
-                .into_iter()
-                .map(|(reason, packets)| (reason.label().to_owned(), json!(packets)))
-                .collect::<Map<_, _>>()
-                .into(),
-            Err(error) => json!({"error": error.to_string()}),
-        };
-        report
-    }
+    /// Figures of tables that are gone.
+    before: Figures,
+    growth_failed: Option<Instant>,
 }
 
 impl Follower {
@@ -68,6 +51,8 @@ impl Follower {
             options,
             kernel: None,
             status: Arc::default(),
+            before: Figures::default(),
+            growth_failed: None,
         })
     }
 
@@ -76,8 +61,8 @@ impl Follower {
         Arc::clone(&self.status)
     }
 
-    /// Follows a batch of changes. Until the zone is complete, nothing is done: what it lacks may
-    /// only not have come yet.
+    /// Follows a batch of changes, or none: what could not be done is tried again. Until the zone is complete, nothing
+    /// is done: what it lacks may only not have come yet.
     ///
     /// # Errors
     /// Loading or attaching failed, the first time.
@@ -85,29 +70,11 @@ impl Follower {
         if !zone.is_synchronised() {
             return Ok(());
         }
-        if let Some(kernel) = &mut self.kernel {
-            kernel.publisher.publish(zone, touched);
-        } else {
-            let mut kernel = Kernel::load(&self.options, capacity(zone, self.options.names_max))?;
-            kernel.publisher.publish_all(zone);
-            kernel.attach(&self.options)?;
-            kernel.renew_lease(self.options.lease)?;
-            kernel.answer(true);
-            let description = kernel.describe();
-            info!(kernel = %description, "answering in the kernel");
-            // Set once: there is no kernel before.
-            let _ = self.status.loaded.set((description, kernel.counters()));
-            self.kernel = Some(kernel);
+        match self.kernel.take() {
+            Some(kernel) => self.kernel = Some(self.change(kernel, zone, touched)),
+            None => self.kernel = Some(self.start(zone)?),
         }
-        if let Some(kernel) = &self.kernel {
-            let publisher = &kernel.publisher;
-            self.status
-                .names
-                .store(publisher.table().names(), Ordering::Relaxed);
-            self.status
-                .rejected
-                .store(publisher.rejected(), Ordering::Relaxed);
-        }
+        self.report();
         Ok(())
     }
 
@@ -122,21 +89,148 @@ impl Follower {
             warn!(%error, "the lease is not renewed");
         }
     }
+
+    fn start(&self, zone: &Zone) -> Result<Kernel, KernelError> {
+        let mut kernel = Kernel::load(&self.options, capacity(zone, self.options.names_max))?;
+        kernel.publisher.publish_all(zone);
+        kernel.attach(&self.options)?;
+        kernel.renew_lease(self.options.lease)?;
+        kernel.answer(true);
+        self.status.loaded(&kernel)?;
+        info!(kernel = %kernel.describe(), "answering in the kernel");
+        Ok(kernel)
+    }
+
+    /// Publishes a change, into a larger table if need be.
+    fn change(&mut self, mut kernel: Kernel, zone: &Zone, touched: &[Name]) -> Kernel {
+        let lease = self.options.lease;
+        let (publisher, mut progress) = kernel.publishing(lease);
+        let result = publisher.try_publish(zone, touched, &mut progress);
+        let is_full = result.is_err() || publisher.rejected() > 0;
+        drop(progress);
+        if is_full && self.may_grow() {
+            match self.grow(&mut kernel, zone) {
+                // It has the whole zone.
+                Ok(larger) => return larger,
+                Err(error) => {
+                    warn!(%error, again_after_seconds = GROWN_AGAIN_AFTER.as_secs(),
+                        "the kernel's table is full, and a larger one cannot be made");
+                    self.before.growths_failed += 1;
+                    self.growth_failed = Some(Instant::now());
+                }
+            }
+        }
+        if result.is_err() {
+            // Not as one step then, rather than not at all.
+            let (publisher, mut progress) = kernel.publishing(lease);
+            publisher.publish_each(zone, touched, &mut progress);
+        }
+        kernel
+    }
+
+    /// A bound is a bound; and what has failed is not tried all the time.
+    fn may_grow(&self) -> bool {
+        let failed_lately =
+            |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < GROWN_AGAIN_AFTER);
+        self.options.names_max.is_none() && !failed_lately(self.growth_failed)
+    }
+
+    /// A larger table with the whole zone, which answers in place of `kernel`.
+    fn grow(&mut self, kernel: &mut Kernel, zone: &Zone) -> Result<Kernel, KernelError> {
+        let started = Instant::now();
+        let now = kernel.publisher.table().capacity();
+        let capacity = larger(capacity(zone, None), now);
+        if capacity == now {
+            return Err(KernelError::Largest { names: now.names });
+        }
+        let lease = self.options.lease;
+        let (_, mut progress) = kernel.publishing(lease);
+        progress();
+        let mut grown = Kernel::load(&self.options, capacity)?;
+        progress();
+        grown.publisher.publish_all_with(zone, &mut progress);
+        drop(progress);
+        grown.renew_lease(lease)?;
+        grown.answer(true);
+        grown.take_over(kernel)?;
+        // What the old programs count is final when none of them runs any more.
+        if let Err(error) = kernel.publisher.wait_for_programs() {
+            warn!(%error, "cannot wait for the programs: a few packets may not be counted");
+        }
+        if let Err(error) = self.status.loaded(&grown) {
+            warn!(%error, "the programs before have counted in vain");
+        }
+        self.before = self.figures(kernel);
+        self.before.growths += 1;
+        self.growth_failed = None;
+        info!(kernel = %grown.describe(), seconds = started.elapsed().as_secs_f32(),
+            "the table was full: answering from a larger one");
+        Ok(grown)
+    }
+
+    fn report(&self) {
+        if let Some(kernel) = &self.kernel {
+            self.status.figures(self.figures(kernel));
+        }
+    }
+
+    fn figures(&self, kernel: &Kernel) -> Figures {
+        let (before, builds) = (self.before, kernel.publisher.builds());
+        Figures {
+            names: kernel.publisher.table().names(),
+            rejected: before.rejected + kernel.publisher.rejected(),
+            flips: before.flips + builds.flipped,
+            builds_failed: before.builds_failed + builds.failed,
+            ..before
+        }
+    }
 }
 
 /// Half as much again as the zone needs now, or what was asked for. What does not fit is answered by
 /// the socket, and counted.
 fn capacity(zone: &Zone, names_max: Option<u32>) -> Capacity {
     let size = Publisher::measure(zone);
-    let room = |count: u32| count.saturating_add(count / 2);
     match names_max {
         Some(names) => Capacity::new(
             names,
-            names.saturating_mul(CELLS_PER_NAME).max(room(size.cells)),
+            names
+                .saturating_mul(CELLS_PER_NAME)
+                .max(half_again(size.cells)),
         ),
         None => Capacity::new(
-            room(size.names).max(NAMES_MIN),
-            room(size.cells).max(NAMES_MIN * CELLS_PER_NAME),
+            half_again(size.names).max(NAMES_MIN),
+            half_again(size.cells).max(NAMES_MIN * CELLS_PER_NAME),
         ),
+    }
+}
+
+/// What is needed, but larger than what was full: records lie scattered, and a large batch needs room for
+/// both states.
+fn larger(needed: Capacity, full: Capacity) -> Capacity {
+    Capacity::new(
+        needed.names.max(half_again(full.names)),
+        needed.cells.max(half_again(full.cells)),
+    )
+}
+
+fn half_again(count: u32) -> u32 {
+    count.saturating_add(count / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_larger_table_is_larger() {
+        let full = Capacity::new(1000, 5000);
+        for needed in [Capacity::new(100, 100), Capacity::new(100_000, 100_000)] {
+            let larger = larger(needed, full);
+            assert!(larger.names >= 1500 && larger.cells >= 7500, "{larger:?}");
+            assert!(larger.names >= needed.names && larger.cells >= needed.cells);
+        }
+        // There is an end.
+        let largest = Capacity::new(u32::MAX, u32::MAX);
+        assert_eq!(larger(full, largest), largest);
     }
 }

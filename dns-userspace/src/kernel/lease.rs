@@ -101,6 +101,11 @@ impl Clock {
         Ok(Some(now.tick.saturating_add(ticks(lease, rate))))
     }
 
+    /// Ticks a second, once they were counted.
+    pub(super) fn rate(&self) -> Option<u32> {
+        self.rate
+    }
+
     /// Counts ticks from the first sample on; it was taken before the
     /// verifier had its turn, so that there is nothing to wait for.
     fn calibrate(&mut self, ebpf: &Ebpf) -> Result<u32, KernelError> {

@@ -8,30 +8,59 @@ mod control;
 mod counters;
 mod error;
 mod follow;
+mod grace;
 mod lease;
 mod object;
+mod status;
+mod switch;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    io, mem,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aya::{Ebpf, EbpfLoader, maps::Map};
-use hopzero_common::{layout::Control, limits::CELL_WORDS};
+use hopzero_common::{
+    layout::{Control, Generation, ZoneEntry},
+    limits::{CELL_WORDS, NETWORKS_MAX, VLANS_MAX},
+};
 use serde_json::json;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 pub use attach::{Attached, Hook, Mode};
 pub use counters::Counters;
 pub use error::KernelError;
-pub use follow::{Follower, Status};
+pub use follow::Follower;
 pub use lease::{LEASE_DEFAULT, RENEWED_EVERY};
 pub use object::OBJECT;
+pub use status::Status;
+pub use switch::{HookSwitch, Switch, SwitchError, Switched, Target};
 
 use crate::publisher::{
     Publisher,
     memory::Words,
+    programs::Programs,
     table::{Capacity, Table},
 };
 use control::ControlBlock;
+use grace::Grace;
 use lease::Clock;
+use switch::Switches;
+
+/// Answers a second to one network, unless configured: NSD's default. More than a node's resolver or a
+/// few hosts ask of us, and next to nothing for a victim.
+pub const RATE_LIMIT_DEFAULT: u32 = 200;
+/// The largest limit; a second's worth of it fits a bucket.
+pub const RATE_LIMIT_MAX: u32 = 1_000_000;
+/// The most VLANs that are answered.
+pub const VLANS: usize = VLANS_MAX;
+
+/// What the map NETWORKS has for a network, bytes: an element of `BPF_MAP_TYPE_LRU_HASH` (48 of the kernel's, key,
+/// value) and its bucket's head.
+const NETWORK_BYTES: u64 = 48 + 8 + 8 + 16;
 
 /// What the command line asks of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +71,19 @@ pub struct Options {
     pub hook: Hook,
     /// Destination addresses of the queries to answer.
     pub answer_for: Vec<IpAddr>,
-    /// Capacity of the table of names; `None` for half as much again as the zone has.
+    /// Capacity of the table of names; `None` for half as much again as the zone has, and more when that is full.
     pub names_max: Option<u32>,
+    /// VLANs whose queries are answered.
+    pub vlans: Vec<u16>,
+    /// Answers a second to one network that asks by XDP; 0 for any number, `None` for
+    /// [`RATE_LIMIT_DEFAULT`] on cards and any number elsewhere.
+    pub rate_limit: Option<u32>,
+    /// Devices without that limit.
+    pub trusted: Vec<String>,
     /// How long the programs answer after a renewal.
     pub lease: Duration,
+    /// The addresses of an answer are rotated from query to query.
+    pub rotate: bool,
     /// The programs log their decisions.
     pub trace: bool,
 }
@@ -57,8 +95,34 @@ impl Default for Options {
             hook: Hook::default(),
             answer_for: Vec::new(),
             names_max: None,
+            vlans: Vec::new(),
+            rate_limit: None,
+            trusted: Vec::new(),
             lease: LEASE_DEFAULT,
+            rotate: false,
             trace: false,
+        }
+    }
+}
+
+impl Options {
+    /// Whether answers by XDP on a device are limited.
+    fn limits(&self, device: &str) -> bool {
+        let trusted = self.trusted.iter().any(|trusted| trusted == device);
+        !trusted
+            && self
+                .rate_limit
+                .map_or(attach::is_card(device), |rate| rate > 0)
+    }
+
+    /// Networks that there must be room for; a map has one element at the least.
+    fn networks(&self) -> u32 {
+        let limited = self.rate_limit.is_some_and(|rate| rate > 0)
+            || self.devices.iter().any(|device| self.limits(device));
+        if limited && self.hook != Hook::Tc {
+            u32::try_from(NETWORKS_MAX).unwrap_or(u32::MAX)
+        } else {
+            1
         }
     }
 }
@@ -72,7 +136,30 @@ pub struct Kernel {
     pub publisher: Publisher,
     counters: Arc<Counters>,
     clock: Clock,
+    _logger: Option<AbortOnDropHandle<()>>,
+    rate_limit: u32,
+    networks: u32,
     ebpf: Ebpf,
+}
+
+/// The programs, for the publisher.
+struct Loaded {
+    control: Arc<ControlBlock>,
+    grace: Grace,
+}
+
+impl Programs for Loaded {
+    fn set_zone(&mut self, index: usize, zone: &ZoneEntry) {
+        self.control.set_zone(index, zone);
+    }
+
+    fn set_generation(&mut self, generation: Generation) {
+        self.control.set_generation(generation);
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        self.grace.wait()
+    }
 }
 
 impl Kernel {
@@ -113,6 +200,7 @@ impl Kernel {
             .override_global("AYA_LOG_LEVEL", &log_level, false)
             .map_max_entries("INDEX", capacity.index_buckets())
             .map_max_entries("CELLS", capacity.cells)
+            .map_max_entries("NETWORKS", options.networks())
             .load(object)
             .map_err(|error| KernelError::from_load(&error))?;
         let index = map_words(
@@ -130,25 +218,23 @@ impl Kernel {
         let clock = map_words(&mut ebpf, "CLOCK", 1)?;
         let clock = Clock::new(&ebpf, clock)?;
         let seed = control::random_seed();
-        let control = Arc::new(ControlBlock::new(
-            control,
-            capacity,
-            seed,
-            &options.answer_for,
-        ));
+        let control = Arc::new(ControlBlock::new(control, capacity, seed, options));
+        control.rotate(options.rotate);
         let counters = Arc::new(Counters::new(&mut ebpf)?);
-        if options.trace {
-            start_logger(&mut ebpf);
-        }
+        let logger = (options.trace.then(|| start_logger(&mut ebpf))).flatten();
+        let programs = Loaded {
+            control: Arc::clone(&control),
+            grace: Grace::new(&mut ebpf)?,
+        };
         Ok(Kernel {
             attached: Vec::new(),
-            publisher: Publisher::new(
-                Table::new(index, cells, capacity, seed),
-                Box::new(Arc::clone(&control)),
-            ),
+            publisher: Publisher::new(Table::new(index, cells, capacity, seed), Box::new(programs)),
             control,
             counters,
             clock,
+            _logger: logger,
+            rate_limit: options.rate_limit.unwrap_or(RATE_LIMIT_DEFAULT),
+            networks: options.networks(),
             ebpf,
         })
     }
@@ -159,12 +245,41 @@ impl Kernel {
     /// The device, the hook, the reason and the remedy.
     pub fn attach(&mut self, options: &Options) -> Result<(), KernelError> {
         for device in &options.devices {
-            let attached = attach::attach(&mut self.ebpf, device, options.hook)?;
+            let mut attached = attach::attach(&mut self.ebpf, device, options.hook)?;
             if attached.mode != Mode::Tcx {
-                self.trust_mac(attach::mac_of(device)?)?;
+                attached.limited = options.limits(device);
+                self.control
+                    .add_mac(attach::mac_of(device)?, attached.limited)?;
+            } else if options.limits(device) {
+                warn!(
+                    device,
+                    "answers are not limited (--rate-limit) on a device with tc"
+                );
             }
             info!(device, mode = attached.mode.label(), "attached");
             self.attached.push(attached);
+        }
+        Ok(())
+    }
+
+    /// Takes the place of another one on each of its devices, which then has none: each packet meets the
+    /// programs of one of the two. To be filled, leased and answering before.
+    ///
+    /// # Errors
+    /// The programs cannot be loaded, and the other one is as it was.
+    pub fn take_over(&mut self, other: &mut Kernel) -> Result<(), KernelError> {
+        for attached in &other.attached {
+            attach::load_for(&mut self.ebpf, attached.mode)?;
+        }
+        self.control.add_macs_of(&other.control);
+        self.control.switches_of(&other.control);
+        for attached in mem::take(&mut other.attached) {
+            let device = attached.device.clone();
+            match attached.move_to(&mut self.ebpf) {
+                Ok(attached) => self.attached.push(attached),
+                // It may be gone, as a pod's is.
+                Err(error) => warn!(device, %error, "no longer attached"),
+            }
         }
         Ok(())
     }
@@ -177,12 +292,27 @@ impl Kernel {
         attach::load(&mut self.ebpf)
     }
 
-    /// Adds a link-layer destination that XDP answers for.
+    /// Adds a link-layer destination that XDP answers for, without a limit.
     ///
     /// # Errors
     /// There are too many.
     pub fn trust_mac(&mut self, mac: [u8; 6]) -> Result<(), KernelError> {
-        self.control.add_mac(mac)
+        self.control.add_mac(mac, false)
+    }
+
+    /// The same with the limit.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn limit_mac(&mut self, mac: [u8; 6]) -> Result<(), KernelError> {
+        self.control.add_mac(mac, true)
+    }
+
+    /// What can be switched off and on at any time.
+    pub fn switches(&self) -> Switches {
+        let zones = self.publisher.zones();
+        let zones = zones.map(|(index, name)| (index, name.clone())).collect();
+        Switches::new(Arc::clone(&self.control), zones)
     }
 
     /// Lets the programs answer for so long from now on; not at all if the machine was suspended since
@@ -191,14 +321,42 @@ impl Kernel {
     /// # Errors
     /// The kernel does not tell the time, and the lease is as it was.
     pub fn renew_lease(&mut self, lease: Duration) -> Result<(), KernelError> {
-        let until = self.clock.until(&self.ebpf, lease)?;
-        self.control.lease_until(until.unwrap_or(0));
+        renew(&mut self.clock, &self.ebpf, &self.control, lease)?;
+        // By now the ticks of a second are known.
+        let ticks = self.clock.rate().unwrap_or(1);
+        self.control.limit(self.rate_limit, ticks);
         Ok(())
+    }
+
+    /// The publisher, and what it is to call while it works: progress renews the lease.
+    pub fn publishing(&mut self, lease: Duration) -> (&mut Publisher, impl FnMut()) {
+        let Kernel {
+            publisher,
+            clock,
+            ebpf,
+            control,
+            ..
+        } = self;
+        let mut renewed: Option<Instant> = None;
+        let progress = move || {
+            if renewed.is_none_or(|at| at.elapsed() >= RENEWED_EVERY) {
+                renewed = Some(Instant::now());
+                if let Err(error) = renew(clock, ebpf, control, lease) {
+                    warn!(%error, "the lease is not renewed");
+                }
+            }
+        };
+        (publisher, progress)
     }
 
     /// Lets the programs answer, or makes them pass everything.
     pub fn answer(&self, on: bool) {
         self.control.answer(on);
+    }
+
+    /// Rotates the addresses of an answer from query to query, or stops to.
+    pub fn rotate(&self, on: bool) {
+        self.control.rotate(on);
     }
 
     /// Packets by reason, all CPUs together.
@@ -221,15 +379,32 @@ impl Kernel {
             })
             .collect();
         let devices: Vec<_> = (self.attached.iter())
-            .map(|attached| json!({"device": attached.device, "mode": attached.mode.label()}))
+            .map(|attached| {
+                let mut device = json!({"device": attached.device, "mode": attached.mode.label()});
+                if attached.limited {
+                    device["rate_limit"] = json!(self.rate_limit);
+                }
+                device
+            })
             .collect();
         json!({
             "devices": devices,
             "programs": programs,
             "capacity": table.capacity().names,
-            "bytes": table.capacity().bytes(),
+            "bytes": table.capacity().bytes() + u64::from(self.networks) * NETWORK_BYTES,
         })
     }
+}
+
+fn renew(
+    clock: &mut Clock,
+    ebpf: &Ebpf,
+    control: &ControlBlock,
+    lease: Duration,
+) -> Result<(), KernelError> {
+    let until = clock.until(ebpf, lease)?;
+    control.lease_until(until.unwrap_or(0));
+    Ok(())
 }
 
 /// aya-log's number for "debug".
@@ -237,20 +412,20 @@ const LOG_LEVEL_DEBUG: u8 = 4;
 /// How often the programs' log lines are fetched.
 const LOG_INTERVAL: Duration = Duration::from_millis(50);
 
-fn start_logger(ebpf: &mut Ebpf) {
+fn start_logger(ebpf: &mut Ebpf) -> Option<AbortOnDropHandle<()>> {
     let mut logger = match aya_log::EbpfLogger::init(ebpf) {
         Ok(logger) => logger,
         Err(error) => {
             warn!(%error, "the programs' log lines are not shown");
-            return;
+            return None;
         }
     };
-    tokio::spawn(async move {
+    Some(AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
             logger.flush();
             tokio::time::sleep(LOG_INTERVAL).await;
         }
-    });
+    })))
 }
 
 /// The shared memory of an array map.

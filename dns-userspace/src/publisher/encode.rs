@@ -9,8 +9,8 @@ use hopzero_common::{
 
 use super::is_kept;
 use crate::{
-    wire::{Pointers, write_record},
-    zone::{Node, RrSet, Zone},
+    wire::{pointer_to_question, write_record},
+    zone::{Alias, Node, RrSet, Zone},
 };
 
 /// Encodes records; keeps its buffers from one to the next.
@@ -70,9 +70,10 @@ impl Encoder {
     pub fn encode_soa(&mut self, apex: &Name, soa: &DnsRecord) -> Option<EncodedRecord<'_>> {
         let name_words = self.words_of(apex).len();
         self.wire.clear();
-        write_record(&mut self.wire, apex, soa, Pointers::Whole).ok()?;
+        write_record(&mut self.wire, pointer_to_question(apex, &soa.name), soa).ok()?;
         let contents = Contents {
             name: &self.name,
+            soa: true,
             other: Some(OtherRecords {
                 rtype: soa.record_type().into(),
                 answers: 0,
@@ -109,16 +110,20 @@ impl Encoder {
             Node::Records(rrsets) => {
                 for rrset in rrsets {
                     match rrset.rtype {
-                        RecordType::A => self.a.extend(rrset.rdata.iter().filter_map(as_a)),
-                        RecordType::AAAA => {
-                            self.aaaa.extend(rrset.rdata.iter().filter_map(as_aaaa));
+                        RecordType::A | RecordType::AAAA => {
+                            contents.ttl = rrset.ttl;
+                            self.take_addresses(rrset);
                         }
                         rtype if is_held(rtype) && other.is_none() => other = Some(rrset),
                         _ => contents.other_elsewhere = true,
                     }
-                    if matches!(rrset.rtype, RecordType::A | RecordType::AAAA) {
-                        contents.ttl = rrset.ttl;
-                    }
+                }
+            }
+            Node::Alias(Alias { cname, addresses }) => {
+                other = Some(cname);
+                for rrset in addresses {
+                    contents.ttl = rrset.ttl;
+                    self.take_addresses(rrset);
                 }
             }
             Node::SocketOnly | Node::Absent => contents.socket_only = true,
@@ -153,16 +158,26 @@ impl Encoder {
             cells: u32::try_from(cells).ok()?,
         })
     }
+
+    fn take_addresses(&mut self, rrset: &RrSet) {
+        for rdata in &rrset.rdata {
+            match rdata {
+                RData::A(address) => self.a.push(address.0.octets()),
+                RData::AAAA(address) => self.aaaa.push(address.0.octets()),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// The records of an RRset in wire form and their numbers, or `None` if they have none.
 fn other_records(owner: &Name, rrset: &RrSet, wire: &mut Vec<u8>) -> Option<(u16, u16)> {
     for rdata in &rrset.rdata {
         let record = DnsRecord::from_rdata(owner.clone(), rrset.ttl, rdata.clone());
-        write_record(wire, owner, &record, Pointers::Whole).ok()?;
+        write_record(wire, pointer_to_question(owner, owner), &record).ok()?;
     }
     for record in &rrset.additionals {
-        write_record(wire, owner, record, Pointers::Whole).ok()?;
+        write_record(wire, pointer_to_question(owner, &record.name), record).ok()?;
     }
     Some((
         u16::try_from(rrset.rdata.len()).ok()?,
@@ -179,18 +194,4 @@ fn fold(owner: &Name, wire: &mut Vec<u8>) {
         wire.extend(label.iter().map(u8::to_ascii_lowercase));
     }
     wire.push(0);
-}
-
-fn as_a(rdata: &RData) -> Option<[u8; 4]> {
-    match rdata {
-        RData::A(address) => Some(address.0.octets()),
-        _ => None,
-    }
-}
-
-fn as_aaaa(rdata: &RData) -> Option<[u8; 16]> {
-    match rdata {
-        RData::AAAA(address) => Some(address.0.octets()),
-        _ => None,
-    }
 }

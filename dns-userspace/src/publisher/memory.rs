@@ -4,9 +4,10 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd as _},
     slice,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
+use hopzero_common::lookup::AtomicU64;
 use memmap2::{MmapOptions, MmapRaw};
 
 /// A region of shared words: an mmapable map, or memory of the process in tests.
@@ -16,15 +17,18 @@ pub struct Words(Backing);
 #[derive(Debug)]
 enum Backing {
     Map { memory: MmapRaw, words: usize },
-    Heap(Box<[AtomicU64]>),
+    Heap(Arc<[AtomicU64]>),
 }
 
 impl Words {
     /// Words of this process alone, all zero.
     pub fn heap(words: usize) -> Self {
-        Words(Backing::Heap(
-            (0..words).map(|_| AtomicU64::new(0)).collect(),
-        ))
+        Words::shared((0..words).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Words of this process that others read: the readers of the model check.
+    pub fn shared(words: Arc<[AtomicU64]>) -> Self {
+        Words(Backing::Heap(words))
     }
 
     /// The memory of an array map that was made with `BPF_F_MMAPABLE` (kernel 5.5), whose elements are `words` words in all.
@@ -32,6 +36,7 @@ impl Words {
     /// # Errors
     /// What mmap says.
     pub fn map(fd: &impl AsFd, words: usize) -> io::Result<Self> {
+        assert!(size_of::<AtomicU64>() == size_of::<u64>(), "not loom's");
         let memory = MmapOptions::new()
             .len(words * size_of::<u64>())
             .map_raw(fd.as_fd().as_raw_fd())?;
@@ -64,6 +69,12 @@ impl Words {
 
     /// Stores a word in no order.
     pub fn store(&self, index: usize, word: u64) {
+        // Nobody else stores, so that a reader cannot tell whether the same value is stored again; but the
+        // model check would look at both cases, for each word of each record.
+        #[cfg(feature = "loom")]
+        if self.load(index) == word {
+            return;
+        }
         self.get()[index].store(word, Ordering::Relaxed);
     }
 }

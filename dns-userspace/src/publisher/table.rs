@@ -4,16 +4,17 @@
 //! visible; then the cells of the version before are free. An entry never moves while its name exists, and
 //! a bucket that overflowed says so before the first name stands in the next one: who
 //! scans the buckets in order sees every name that is there all along.
-
-use std::sync::atomic::AtomicU64;
+//!
+//! Many changes can become visible as one, see [`generations`](super::generations).
 
 use hopzero_common::{
-    layout::{Entry, bucket_of, home_of},
+    layout::{Entry, Generation, bucket_of, home_of},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NAME_WORDS_MAX, PROBE_BUCKETS_MAX, RECORD_CELLS_MAX},
-    lookup, name,
+    lookup::{self, AtomicU64},
+    name,
 };
 
-use super::{encode::EncodedRecord, heap::Heap, memory::Words};
+use super::{encode::EncodedRecord, generations::Generations, heap::Heap, memory::Words};
 
 /// Load at which a table is full: about one bucket in ten has overflowed then.
 const LOAD_PERCENT_MAX: u32 = 66;
@@ -66,6 +67,7 @@ pub struct Table {
     capacity: Capacity,
     seed: u64,
     heap: Heap,
+    generations: Generations,
     names: u32,
     /// The cell of a record that is no name's: an entry that points there passes, and is not missed.
     tombstone: u32,
@@ -98,6 +100,7 @@ impl Table {
             capacity,
             seed,
             heap: Heap::new(capacity.cells),
+            generations: Generations::new(capacity.buckets),
             names: 0,
             tombstone: 0,
         };
@@ -130,6 +133,45 @@ impl Table {
     /// Cells in use.
     pub fn cells_used(&self) -> u32 {
         self.heap.used()
+    }
+
+    /// The generation that is in use, or that a build is to put in use.
+    pub fn generation(&self) -> Generation {
+        self.generations.written()
+    }
+
+    /// Begins a build: what follows goes to the other generation, which nobody reads until it is told.
+    /// False if somebody may still read it.
+    pub fn begin(&mut self) -> bool {
+        self.generations.begin(&self.index, self.names)
+    }
+
+    /// Ends a build that failed: everything is as it was before.
+    pub fn abandon(&mut self) {
+        if let Some((stored, names)) = self.generations.abandon() {
+            for entry in stored {
+                self.heap.give(entry.cell(), entry.cells());
+            }
+            self.names = names;
+        }
+    }
+
+    /// Ends a build: its generation is to be put in use now. What is replaced stays until [`Self::release`].
+    pub fn finish(&mut self) -> Generation {
+        self.generations.finish();
+        self.generations.written()
+    }
+
+    /// Nobody reads the generation before any more.
+    pub fn release(&mut self) {
+        for entry in self.generations.release() {
+            self.heap.give(entry.cell(), entry.cells());
+        }
+    }
+
+    /// Whether the generation before may still be read.
+    pub fn is_draining(&self) -> bool {
+        self.generations.is_draining()
     }
 
     /// The seed of the name hash.
@@ -183,9 +225,10 @@ impl Table {
         self.give(Entry(entry));
     }
 
-    /// Gives the cells of an entry back, if it has any of its own.
+    /// Gives the cells of an entry back, if it has any of its own; in a build, once nobody reads it.
     fn give(&mut self, entry: Entry) {
-        if entry.cells() != 0 && entry.cell() != self.tombstone {
+        if entry.cells() != 0 && entry.cell() != self.tombstone && !self.generations.retires(entry)
+        {
             self.heap.give(entry.cell(), entry.cells());
         }
     }
@@ -193,6 +236,7 @@ impl Table {
     /// Writes a record to free cells.
     fn store(&mut self, record: &EncodedRecord, home: u32) -> Option<u32> {
         let cell = self.heap.take(record.cells, home)?;
+        (self.generations).stores(Entry::new(0, cell, record.cells));
         let first = cell as usize * CELL_WORDS;
         for (offset, value) in record.words().iter().enumerate() {
             self.cells.store(first + offset, *value);
@@ -218,9 +262,10 @@ impl Table {
 
     /// The words of the buckets that a hash may stand in, in the order in which they are probed.
     fn buckets(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
-        let buckets = self.capacity.buckets;
+        let generation = self.generations.written();
+        let (base, buckets) = (generation.base(), generation.buckets());
         let first = bucket_of(hash, buckets);
-        (0..PROBES).map(move |step| ((first + step) % buckets) as usize * BUCKET_ENTRIES)
+        (0..PROBES).map(move |step| (base + (first + step) % buckets) as usize * BUCKET_ENTRIES)
     }
 
     fn find(&self, hash: u64, name: &[u64]) -> Option<Place> {

@@ -6,18 +6,12 @@ use hopzero_common::{
     limits::ZONES_MAX,
 };
 
-use super::{encode::Encoder, table::Table};
+use super::{encode::Encoder, programs::Programs, table::Table};
 use crate::zone::Zone;
 
-/// Where the list of zones is kept for the programs.
-pub trait ZoneSink: Send {
-    /// Puts a zone at a place of the list. Only its entry and its flags ever change.
-    fn set_zone(&self, index: usize, zone: &ZoneEntry);
-}
-
 /// The list, and what stands in it now.
+#[derive(Default)]
 pub struct Zones {
-    sink: Box<dyn ZoneSink>,
     list: Vec<Listed>,
 }
 
@@ -29,14 +23,6 @@ struct Listed {
 }
 
 impl Zones {
-    /// An empty list.
-    pub fn new(sink: Box<dyn ZoneSink>) -> Self {
-        Zones {
-            sink,
-            list: Vec::new(),
-        }
-    }
-
     /// The index of the zone that a name lies in, as records have it.
     pub fn index_of(&self, zone: &Zone, name: &Name) -> u8 {
         let of = zone.zone_of(name);
@@ -49,7 +35,7 @@ impl Zones {
 
     /// Makes the list, the longer names first. What there is no room for, or is too short to be
     /// told apart, has no negative answers in the kernel.
-    pub fn list(&mut self, zone: &Zone, encoder: &mut Encoder) {
+    pub fn list(&mut self, zone: &Zone, encoder: &mut Encoder, programs: &mut dyn Programs) {
         if !self.list.is_empty() {
             return;
         }
@@ -77,7 +63,7 @@ impl Zones {
             });
         }
         for (index, listed) in self.list.iter().enumerate() {
-            self.sink.set_zone(index, &listed.current);
+            programs.set_zone(index, &listed.current);
         }
     }
 
@@ -90,6 +76,7 @@ impl Zones {
         complete: bool,
         table: &mut Table,
         encoder: &mut Encoder,
+        programs: &mut dyn Programs,
     ) {
         let is_origin = *apex == zone.config().origin;
         let found = (self.list.iter_mut().enumerate())
@@ -104,16 +91,23 @@ impl Zones {
         } else {
             0
         };
-        self.sink.set_zone(index, &listed.current);
+        programs.set_zone(index, &listed.current);
         table.give_detached(before);
     }
 
+    /// The zones of the list, by their places.
+    pub fn listed(&self) -> impl Iterator<Item = (usize, &Name)> {
+        (self.list.iter().enumerate())
+            .filter(|(_, listed)| listed.is_zone)
+            .map(|(index, listed)| (index, &listed.name))
+    }
+
     /// A name has no record although it exists: nothing is denied any more.
-    pub fn incomplete(&mut self) {
+    pub fn incomplete(&mut self, programs: &mut dyn Programs) {
         for (index, listed) in self.list.iter_mut().enumerate() {
             if listed.current.flags & ZONE_COMPLETE != 0 {
                 listed.current.flags &= !ZONE_COMPLETE;
-                self.sink.set_zone(index, &listed.current);
+                programs.set_zone(index, &listed.current);
             }
         }
     }

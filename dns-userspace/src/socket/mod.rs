@@ -1,6 +1,6 @@
 //! The socket server: the same zone as the kernel's, over UDP and TCP, for what the kernel passes.
 //!
-//! [`respond`] is the whole of the protocol and is pure: bytes in, bytes out. The servers
+//! [`respond`] is the whole of the protocol: bytes in, bytes out, and pure but for the rotation. The servers
 //! ([`Server`]) only move bytes.
 //!
 //! # Wire form of an answer
@@ -19,11 +19,12 @@
 //!   12 +--------+--------+--------+--------+
 //!      | question, the bytes as asked      |  0x20 case included (RFC 4343)
 //!      +-----------------------------------+
-//!      | answer records                    |  owner: C0 0C when it is the question's name,
-//!      +-----------------------------------+         else written out
+//!      | answer records                    |  owner: C0 0C when it is the question's name, a pointer
+//!      |                                   |         to the data of the CNAME before it when it is
+//!      +-----------------------------------+         the name there, else written out
 //!      | authority records                 |  owner: pointer to the suffix of the question's name
 //!      +-----------------------------------+         that it is, else written out
-//!      | additional records                |  owner: as in the answer section
+//!      | additional records                |  owner: C0 0C, else written out
 //!      +-----------------------------------+
 //!      | OPT, 11 bytes, iff the query had  |  00 | 0029 | 04D0 | extended RCODE, version 0,
 //!      | one                               |  DO copied, other flags 0 | RDLEN 0
@@ -35,6 +36,8 @@
 //! - An answer is whole or it is not there: over the limit (UDP: min(client's size, 1232), without
 //!   EDNS 512; TCP: 65535), the reply is TC=1 with RCODE and AA kept, the question, and OPT. No
 //!   partial `RRset` is ever sent, and no glue is left out silently.
+//! - Where the configuration has it (`loadbalance`), the addresses of the answer section begin with a random one
+//!   and go round from there. Nothing else is moved; `CoreDNS` shuffles addresses of the additional section too.
 //! - FORMERR and NOTIMP are a bare header: ID, OPCODE, RD and CD copied, all counts zero. So much
 //!   is readable in every query; OPT is not, where the rest is malformed.
 //!
@@ -110,7 +113,12 @@ pub trait Resolver: Send + Sync + 'static {
 }
 
 /// A resolver alone, without plugins: what is in none of its zones is refused.
-pub struct Only<R>(pub Arc<R>);
+pub struct Only<R> {
+    /// It.
+    pub resolver: Arc<R>,
+    /// The addresses of an answer are rotated from query to query.
+    pub rotate: bool,
+}
 
 #[async_trait]
 impl<R: Resolver> Service for Only<R> {
@@ -122,13 +130,11 @@ impl<R: Resolver> Service for Only<R> {
             edns,
             ..
         } = request;
-        Some(respond::resolve(
-            &*self.0,
-            name,
-            *rtype,
-            *class,
-            edns.as_ref(),
-        ))
+        let mut reply = respond::resolve(&*self.resolver, name, *rtype, *class, edns.as_ref());
+        if self.rotate {
+            respond::rotate(&mut reply.answers);
+        }
+        Some(reply)
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use hickory_proto::{
     op::ResponseCode,
-    rr::{DNSClass, Name, RecordType},
+    rr::{DNSClass, Name, Record, RecordType},
 };
 
 use super::{
@@ -84,6 +84,20 @@ pub fn respond(message: &[u8], transport: Transport, resolver: &dyn Resolver) ->
     };
     let bytes_max = answer_bytes_max(query.edns.as_ref(), transport);
     Some(writer::reply(asked, &reply, bytes_max).bytes)
+}
+
+/// Lets a random one of the addresses be the first, as the kernel does. CNAME records stay before them, and
+/// the additional section as it is: whoever reads that chooses by the SRV records.
+pub(super) fn rotate(answers: &mut [Record]) {
+    let is_address =
+        |record: &Record| matches!(record.record_type(), RecordType::A | RecordType::AAAA);
+    let first = answers.iter().position(is_address);
+    // They are one RRset, the last of the section.
+    if let Some(addresses) = first.map(|first| &mut answers[first..])
+        && addresses.len() > 1
+    {
+        addresses.rotate_left(fastrand::usize(..addresses.len()));
+    }
 }
 
 /// What a server that has nothing but a resolver replies.

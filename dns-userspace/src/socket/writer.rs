@@ -1,6 +1,10 @@
 //! Writing a reply, in the one form that the parent module's diagram fixes.
 
-use hickory_proto::{ProtoError, op::ResponseCode, rr::Name};
+use hickory_proto::{
+    ProtoError,
+    op::ResponseCode,
+    rr::{Name, RData},
+};
 
 use super::{Encoded, UDP_ANSWER_BYTES_MAX, query::HEADER_BYTES};
 use crate::{
@@ -9,7 +13,7 @@ use crate::{
         reply::Flags,
         request::{Edns, Header},
     },
-    wire::{self, Pointers, write_record},
+    wire::{self, pointer, pointer_to_question, pointer_to_suffix, write_record},
 };
 
 /// Root owner, type, class, TTL, length of no options.
@@ -136,21 +140,34 @@ fn write_sections(
             bytes_max,
         );
     }
-    let sections = [
-        (&reply.answers, Pointers::Whole),
-        (&reply.authority, Pointers::Suffix),
-        (&reply.additionals, Pointers::Whole),
-    ];
     let mut counts = [0; 3];
-    for (count, (records, pointers)) in counts.iter_mut().zip(sections) {
-        for record in records {
-            write_record(bytes, name, record, pointers)?;
-            if bytes.len() > bytes_max {
-                return Ok(None);
-            }
-            // Cannot overflow: a record has at least 11 bytes, and a message at most 65535.
-            *count += 1;
+    let mut target: Option<(&Name, u16)> = None;
+    for record in &reply.answers {
+        let owner = pointer_to_question(name, &record.name).or_else(|| {
+            let (target, pointer) = target?;
+            (*target == record.name).then_some(pointer)
+        });
+        let data = write_record(bytes, owner, record)?;
+        if let RData::CNAME(cname) = &record.data {
+            target = pointer(data).map(|pointer| (&cname.0, pointer));
+        }
+        // Cannot overflow: a record has at least 11 bytes, and a message at most 65535.
+        counts[0] += 1;
+        if bytes.len() > bytes_max {
+            return Ok(None);
         }
     }
-    Ok(Some(counts))
+    for record in &reply.authority {
+        write_record(bytes, pointer_to_suffix(name, &record.name), record)?;
+        counts[1] += 1;
+    }
+    for record in &reply.additionals {
+        let owner = pointer_to_question(name, &record.name);
+        write_record(bytes, owner, record)?;
+        counts[2] += 1;
+        if bytes.len() > bytes_max {
+            return Ok(None);
+        }
+    }
+    Ok((bytes.len() <= bytes_max).then_some(counts))
 }

@@ -2,16 +2,17 @@
 
 use std::collections::HashSet;
 
-use hickory_proto::rr::{Name, Record};
+use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::CNAME};
 
 use super::{
-    Node, ZoneConfig,
+    Alias, Node, RrSet, ZoneConfig,
+    aliases::Aliases,
     question::{self, Subject},
     records::TYPES,
 };
 use crate::{
     source::{Batch, Change},
-    state::{Service, State},
+    state::{Service, State, Touched},
 };
 
 /// Namespace and name of the service that fronts DNS.
@@ -22,6 +23,7 @@ pub(super) const DNS_SERVICE: (&str, &str) = ("kube-system", "kube-dns");
 pub struct Zone {
     pub(super) config: ZoneConfig,
     pub(super) state: State,
+    pub(super) aliases: Aliases,
     /// Unix time of the last change: the SOA's serial.
     pub(super) serial: u32,
     pub(super) synchronised: bool,
@@ -48,6 +50,7 @@ impl Zone {
         Self {
             config,
             state: State::default(),
+            aliases: Aliases::default(),
             serial: 0,
             synchronised: false,
         }
@@ -55,6 +58,9 @@ impl Zone {
 
     /// Applies a batch. Returns every name whose [`Zone::node`] may have changed, each once, in
     /// lower case and no particular order.
+    ///
+    /// An alias is touched with its target. (Not with what its target is an alias of: it is then answered by
+    /// the socket, whatever that holds.)
     ///
     /// A change, and the synchronisation, moves the serial, so the apexes are among the names whenever any is. Negative
     /// answers carry that SOA: whoever keeps copies of it renews them when an apex is touched.
@@ -65,7 +71,15 @@ impl Zone {
             self.synchronised |= change == Change::Synchronised;
             for touched in self.state.apply(change) {
                 self.touch(&touched, &mut names);
+                if let Touched::Service { namespace, service } = &touched {
+                    self.note_alias(namespace, service);
+                }
             }
+        }
+        if !self.aliases.is_empty() {
+            let of_touched = names.iter().flat_map(|name| self.aliases.of(name));
+            let of_touched: Vec<Name> = of_touched.cloned().collect();
+            names.extend(of_touched);
         }
         // An empty cluster too has a serial from when it was known to be empty.
         if !names.is_empty() || self.synchronised != was_synchronised {
@@ -73,6 +87,21 @@ impl Zone {
             names.extend(self.config.zones().cloned());
         }
         names.into_iter().collect()
+    }
+
+    /// A service has changed: it may have become an alias, or another one, or none.
+    fn note_alias(&mut self, namespace: &str, service: &str) {
+        let Some(alias) = self.config.service(namespace, service) else {
+            return;
+        };
+        let view = self.state.service(namespace, service);
+        let target = view.and_then(|view| match view.service {
+            Service::ExternalName(target) => alias_target(target),
+            _ => None,
+        });
+        let target = target.map(|target| target.to_lowercase());
+        let ours = target.filter(|target| self.config.zones().any(|zone| zone.zone_of(target)));
+        self.aliases.set(&alias, ours);
     }
 
     /// Whether everything that existed at the start is in.
@@ -112,7 +141,7 @@ impl Zone {
         }
         match self.existence(&name, &subject) {
             Existence::Absent => Node::Absent,
-            Existence::Alias(_) => Node::SocketOnly,
+            Existence::Alias(target) => self.alias(target).map_or(Node::SocketOnly, Node::Alias),
             Existence::Exists => Node::Records(
                 TYPES
                     .into_iter()
@@ -120,6 +149,29 @@ impl Zone {
                     .collect(),
             ),
         }
+    }
+
+    /// The alias of a target that exists in a zone of ours, is none itself, and has addresses.
+    fn alias(&self, target: Name) -> Option<Alias> {
+        let lower = target.to_lowercase();
+        let (zone, subject) = question::parse(&self.config, &lower)?;
+        // The names of pods are not touched when they change.
+        if matches!(subject, Subject::Pods(_))
+            || self.existence(&lower, &subject) != Existence::Exists
+        {
+            return None;
+        }
+        let addresses: Vec<RrSet> = [RecordType::A, RecordType::AAAA]
+            .into_iter()
+            .filter_map(|rtype| self.rrset(zone, &subject, rtype))
+            .collect();
+        let cname = RrSet {
+            rtype: RecordType::CNAME,
+            ttl: self.config.ttl,
+            rdata: vec![RData::CNAME(CNAME(target))],
+            additionals: Vec::new(),
+        };
+        (!addresses.is_empty()).then_some(Alias { cname, addresses })
     }
 
     pub(super) fn existence(&self, name: &Name, subject: &Subject) -> Existence {
@@ -134,7 +186,9 @@ impl Zone {
             Subject::Service(service) => match self.view(service) {
                 None => false,
                 Some(view) => match view.service {
-                    Service::ExternalName(target) => return alias(target),
+                    Service::ExternalName(target) => {
+                        return alias_target(target).map_or(Existence::Absent, Existence::Alias);
+                    }
                     _ => view.exists(),
                 },
             },
@@ -159,12 +213,11 @@ impl Zone {
     }
 }
 
-/// The state keeps no target that is not a name.
-fn alias(target: &str) -> Existence {
-    Name::from_ascii(target).map_or(Existence::Absent, |mut name| {
-        name.set_fqdn(true);
-        Existence::Alias(name)
-    })
+/// The name that an alias stands for. The state keeps no target that is not a name.
+fn alias_target(target: &str) -> Option<Name> {
+    let mut name = Name::from_ascii(target).ok()?;
+    name.set_fqdn(true);
+    Some(name)
 }
 
 fn fully_qualified(name: &Name) -> Name {

@@ -12,9 +12,11 @@
 //! - `_port._proto` names hold SRV records only; `CoreDNS` gives them the service's addresses too.
 //! - An endpoint's name holds addresses only; `CoreDNS` gives it SRV records too.
 //! - An `ExternalName` whose target in our zones does not exist is NXDOMAIN behind its CNAME, and
-//!   NODATA likewise (RFC 6604); `CoreDNS` hides the CNAME.
+//!   NODATA likewise (RFC 6604); `CoreDNS` hides the CNAME and says NODATA to both. A loop of aliases is
+//!   shown as far as it goes; `CoreDNS` says NODATA.
 //! - The PTR record of an endpoint needs its service, so that the target exists.
 
+mod aliases;
 mod authority;
 mod lookup;
 mod names;
@@ -39,8 +41,20 @@ pub enum Node {
     /// The name exists with these `RRsets`; none at all is an empty non-terminal. Any other type is
     /// NODATA.
     Records(Vec<RrSet>),
+    /// The name is an alias of a name of ours that has addresses.
+    Alias(Alias),
     /// The name exists, but only the socket may answer for it.
     SocketOnly,
+}
+
+/// An alias, its target, and nothing further: a CNAME question is answered with the one, a question for
+/// addresses that are there with both. Whatever else is asked only the socket answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alias {
+    /// The CNAME record.
+    pub cname: RrSet,
+    /// A and AAAA of the target; at least one of them.
+    pub addresses: Vec<RrSet>,
 }
 
 /// Records of one type at one owner name. They share a TTL (RFC 2181 section 5.2).

@@ -45,3 +45,19 @@ fn no_daemon_is_an_error_with_its_remedy() {
         assert!(output.stderr.contains(shown), "{}", output.stderr);
     }
 }
+
+#[test]
+fn there_is_nothing_to_switch_without_the_kernel() {
+    let daemon = Daemon::start(&[]);
+    let control = daemon.control();
+    let control = control.to_str().unwrap();
+    for state in ["off", "on"] {
+        let output = run(&["kernel", state, "--control", control]);
+        assert_eq!(output.code, 1, "{output:?}");
+        assert_eq!(output.stdout, "");
+        assert!(output.stderr.contains("--attach"), "{}", output.stderr);
+    }
+    let output = run(&["kernel", "off", "--control", "/nonexistent/control.sock"]);
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.contains("hopzero serve"), "{}", output.stderr);
+}

@@ -9,6 +9,7 @@ fn help_teaches_with_examples() {
         &["serve", "--help"],
         &["query", "--help"],
         &["stats", "--help"],
+        &["kernel", "--help"],
         &["help", "serve"],
     ] {
         let output = run(args);
@@ -59,6 +60,12 @@ fn wrong_command_lines_are_refused_with_what_is_expected() {
         ),
         (serve(&["--hook", "egress"]), "xdp-generic"),
         (serve(&["--names-max", "0"]), "--names-max"),
+        (serve(&["--vlan", "0"]), "1..=4094"),
+        (serve(&["--vlan", "4095"]), "1..=4094"),
+        (serve(&["--vlan", "1"].repeat(9)), "at most 8"),
+        (serve(&["--rate-limit", "1000001"]), "1000000"),
+        (serve(&["--rate-limit", "many"]), "--rate-limit"),
+        (serve(&["--trusted", "veth1"]), "--attach"),
         (vec!["query"], "NAME"),
         (vec!["query", "a..b"], "a..b"),
         (vec!["query", "web", "NONSENSE"], "AAAA"),
@@ -69,6 +76,13 @@ fn wrong_command_lines_are_refused_with_what_is_expected() {
         (vec!["query", "web", "--timeout", "0"], "0.5"),
         (vec!["query", "web", "--timeout", "soon"], "0.5"),
         (vec!["stats", "extra"], "extra"),
+        (vec!["kernel"], "<STATE>"),
+        (vec!["kernel", "maybe"], "off, on"),
+        (vec!["kernel", "off", "--hook", "egress"], "xdp"),
+        (
+            vec!["kernel", "off", "--hook", "tc", "--zone", "cluster.local"],
+            "cannot be used with",
+        ),
     ];
     for (args, shown) in table {
         let output = run(&args);

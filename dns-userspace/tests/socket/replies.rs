@@ -1,11 +1,14 @@
 //! Query → reply, byte for byte where the form is fixed, and by RCODE for malformed queries.
 
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
-use hickory_proto::{op::ResponseCode, rr::RecordType};
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RData, Record, RecordType, rdata::CNAME},
+};
 use hopzero::{
-    socket::{Transport, respond},
-    zone::{Zone, ZoneConfig},
+    socket::{Only, Path, Transport, answer, respond},
+    zone::{Answer, Zone, ZoneConfig},
 };
 
 use crate::{
@@ -112,18 +115,6 @@ fn names_in_record_data_and_of_additionals_are_written_out() {
     assert_eq!(udp(&query(&asked, SRV)), expected.concat());
 
     let expected = [
-        header([0x85, 0x00], [1, 2, 0, 0]),
-        question("out.shop.svc.cluster.local", A),
-        // The case of the data is the zone's.
-        record(&[0xc0, 12], 5, &name("Web.shop.svc.cluster.local")),
-        record(&name(WEB), A, &[10, 96, 0, 10]),
-    ];
-    assert_eq!(
-        udp(&query("out.shop.svc.cluster.local", A)),
-        expected.concat()
-    );
-
-    let expected = [
         header([0x85, 0x00], [1, 1, 0, 0]),
         question("10.0.96.10.in-addr.arpa", 12),
         record(&[0xc0, 12], 12, &name(WEB)),
@@ -132,6 +123,97 @@ fn names_in_record_data_and_of_additionals_are_written_out() {
         udp(&query("10.0.96.10.in-addr.arpa", 12)),
         expected.concat()
     );
+}
+
+#[test]
+fn the_target_of_a_cname_is_a_pointer_to_its_data() {
+    let out = "out.shop.svc.cluster.local";
+    let data = 12 + name(out).len() + 4 + 12;
+    let expected = [
+        header([0x85, 0x00], [1, 2, 0, 0]),
+        question(out, A),
+        // The case of the data is the zone's.
+        record(&[0xc0, 12], 5, &name("Web.shop.svc.cluster.local")),
+        record(&pointer(data), A, &[10, 96, 0, 10]),
+    ];
+    assert_eq!(udp(&query(out, A)), expected.concat());
+
+    // A chain, link by link.
+    let link = |owner: &str, target: &str| {
+        Record::from_rdata(parse(owner), 5, RData::CNAME(CNAME(parse(target))))
+    };
+    let resolver = move |_: &Name, _| {
+        Some(Answer {
+            rcode: ResponseCode::NoError,
+            authoritative: true,
+            answers: vec![link("a.x.", "b.x."), link("b.x.", "a.x.")],
+            authority: Vec::new(),
+            additionals: Vec::new(),
+        })
+    };
+    let reply = respond(&query("a.x", A), Transport::Udp, &resolver).expect("a reply");
+    let data = 12 + 5 + 4 + 12;
+    let expected = [
+        header([0x85, 0x00], [1, 2, 0, 0]),
+        question("a.x", A),
+        record(&[0xc0, 12], 5, &name("b.x")),
+        record(&pointer(data), 5, &name("a.x")),
+    ];
+    assert_eq!(reply, expected.concat());
+}
+
+fn pointer(offset: usize) -> [u8; 2] {
+    (0xc000 | u16::try_from(offset).expect("near")).to_be_bytes()
+}
+
+/// What a resolver alone replies, with its addresses rotated.
+async fn rotated(message: &[u8]) -> Vec<u8> {
+    let service = Only {
+        resolver: Arc::new(lookup),
+        rotate: true,
+    };
+    let address = "192.0.2.1:53".parse().expect("an address");
+    let path = Path {
+        client: address,
+        local: address,
+        transport: Transport::Udp,
+    };
+    let reply = answer(message, path, &service).await;
+    reply.expect("a reply").bytes
+}
+
+#[tokio::test]
+async fn addresses_begin_with_each_of_them_when_rotated() {
+    let many = query_with("many.shop.svc.cluster.local", A, &opt(1232, 0, 0, &[]));
+    let plain = udp(&many);
+    let (start, bytes) = (12 + name("many.shop.svc.cluster.local").len() + 4, 40 * 16);
+    let mut seen = [0; 40];
+    for _ in 0..4000 {
+        let reply = rotated(&many).await;
+        let first = (0..40)
+            .find(|first| {
+                let mut expected = plain.clone();
+                expected[start..start + bytes].rotate_left(first * 16);
+                expected == reply
+            })
+            .expect("the same but for the rotation");
+        seen[first] += 1;
+    }
+    // 100 each on average: 40 is six standard deviations away.
+    assert!(seen.iter().all(|&times| times > 40), "{seen:?}");
+
+    // What is one, or no address, stays where it is.
+    for (asked, rtype) in [
+        (WEB.to_owned(), A),
+        ("out.shop.svc.cluster.local".to_owned(), A),
+        (format!("_http._tcp.{WEB}"), SRV),
+        ("no.cluster.local".to_owned(), A),
+    ] {
+        let asked = query(&asked, rtype);
+        for _ in 0..20 {
+            assert_eq!(rotated(&asked).await, udp(&asked));
+        }
+    }
 }
 
 #[test]

@@ -33,7 +33,10 @@ pub async fn start(listen: &str, tcp_limits: TcpLimits) -> Running {
     Running {
         address: server.addresses()[0],
         task: tokio::spawn(server.run(
-            Arc::new(Only(Arc::new(lookup))),
+            Arc::new(Only {
+                resolver: Arc::new(lookup),
+                rotate: false,
+            }),
             Arc::clone(&counters),
             stop.clone(),
         )),

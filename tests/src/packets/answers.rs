@@ -8,8 +8,8 @@ use hopzero::zone::Zone;
 use super::{
     Case, Expect,
     build::{
-        A, AAAA, CLIENT_PORT, CLIENT_V4, CLIENT_V6, PTR, SERVER_V4, SERVER_V6, answer, message, v4,
-        v6, with_opt,
+        A, AAAA, CLIENT_PORT, CLIENT_V4, CLIENT_V6, L3, PTR, SERVER_V4, SERVER_V6, answer, message,
+        packet, v4, v6, with_opt,
     },
     world::{longest_label, socket_answer},
 };
@@ -36,9 +36,17 @@ pub fn cases(zone: Zone) -> Vec<Case> {
             });
         }
     }
+    cases.extend(clients(&zone));
+    cases.push(no_checksum(&zone));
     cases.push(padded(&zone));
     cases.push(literal());
+    cases.push(literal_alias());
     cases
+}
+
+/// The same in a VLAN.
+pub fn tagged_cases(zone: Zone) -> impl Iterator<Item = Case> {
+    cases(zone).into_iter().map(Case::tagged)
 }
 
 /// Names and messages that the socket and the kernel answer alike.
@@ -71,6 +79,15 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     let cookie = [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
     let padding = [0, 12, 0, 3, 0, 0, 0];
     let both = [cookie.as_slice(), &padding].concat();
+    let option =
+        |code: [u8; 2], bytes: u8| [&code[..], &[0, bytes], &vec![7; bytes.into()]].concat();
+    let odd = [
+        ("cookie of 16 bytes", option([0, 10], 16)),
+        ("cookie of 40 bytes", option([0, 10], 40)),
+        // Its low byte is a cookie's.
+        ("option 266", option([1, 10], 7)),
+        ("four options", [0, 3, 0, 0].repeat(4)),
+    ];
     let mut messages = Vec::new();
     for (name, qtype) in questions {
         let plain = message(name, qtype);
@@ -88,6 +105,9 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         add("OPT with DO", with_opt(plain.clone(), 1232, true, &[]));
         add("cookie", with_opt(plain.clone(), 1232, false, &cookie));
         add("two options", with_opt(plain.clone(), 1232, true, &both));
+        for (what, options) in &odd {
+            add(what, with_opt(plain.clone(), 1232, false, options));
+        }
         for (what, byte2, byte3) in [
             ("RD off", 0x00, 0x00),
             ("AA set", 0x05, 0x00),
@@ -101,6 +121,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         }
     }
     messages.extend(negative());
+    messages.extend(aliases());
     // Sizes: 60 addresses need EDNS, the whole of it.
     let crowd = "crowd.shop.svc.cluster.local";
     messages.push(("60 A".into(), with_opt(message(crowd, A), 1232, false, &[])));
@@ -112,6 +133,38 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     messages
 }
 
+/// Aliases of names in the zone: the CNAME, and the target's addresses.
+fn aliases() -> Vec<(String, Vec<u8>)> {
+    const CNAME: u16 = 5;
+    let questions: [(&str, &[u16]); 9] = [
+        ("to-web", &[A, CNAME]),
+        ("TO-Web", &[A, CNAME]),
+        ("to-dual", &[A, AAAA, CNAME]),
+        ("to-six", &[AAAA]),
+        ("to-db", &[A, AAAA, CNAME]),
+        ("to-host", &[A, AAAA]),
+        ("to-crowd", &[A, AAAA, CNAME]),
+        ("to-throng", &[A, AAAA, CNAME]),
+        ("To-Throng", &[A]),
+    ];
+    let mut messages = Vec::new();
+    for (name, qtypes) in questions {
+        for qtype in qtypes {
+            let plain = message(&format!("{name}.shop.svc.cluster.local"), *qtype);
+            // The last two are just enough, and one byte less, for 60 addresses behind a CNAME.
+            let just = 12 + 33 + 4 + 12 + 30 + 60 * 16 + 11;
+            for size in [512, 1232, just, just - 1] {
+                messages.push((
+                    format!("{name} {qtype}, OPT {size}"),
+                    with_opt(plain.clone(), size, false, &[]),
+                ));
+            }
+            messages.push((format!("{name} {qtype}"), plain));
+        }
+    }
+    messages
+}
+
 /// Names and types that are denied, services and text, and what does not fit.
 fn negative() -> Vec<(String, Vec<u8>)> {
     const SRV: u16 = 33;
@@ -120,7 +173,7 @@ fn negative() -> Vec<(String, Vec<u8>)> {
         // NODATA: another type of a name, and empty non-terminals.
         (
             "web.shop.svc.cluster.local",
-            &[AAAA, PTR, TXT, 6, 2, 65, 300],
+            &[AAAA, PTR, TXT, 6, 2, 65, 127, 256, 300],
         ),
         ("WEB.shop.SVC.cluster.LOCAL", &[AAAA, 65]),
         ("six.shop.svc.cluster.local", &[A]),
@@ -179,6 +232,57 @@ fn negative() -> Vec<(String, Vec<u8>)> {
     messages
 }
 
+/// Clients whose addresses are next to those that nobody may have.
+fn clients(zone: &RwLock<Zone>) -> Vec<Case> {
+    let message = message("web.shop.svc.cluster.local", A);
+    let reply = socket_answer(zone, &message);
+    let clients = [
+        "1.0.0.0",
+        "126.255.255.255",
+        "128.0.0.0",
+        "223.255.255.255",
+        "10.96.0.9",
+        "fd00:10:244::",
+        "fd00:10:244::1",
+        "::2",
+        "::3",
+        "0:0:0:1::",
+        "fe80::1",
+        "fd00:10:96::9",
+    ];
+    let case = |client: &str| {
+        let client: IpAddr = client.parse().expect("an address");
+        let server = if client.is_ipv4() {
+            SERVER_V4.into()
+        } else {
+            SERVER_V6.into()
+        };
+        Case {
+            name: format!("from {client}"),
+            packet: packet(client, server, CLIENT_PORT, 53, &message),
+            expect: Expect::Answer(answer(client, server, CLIENT_PORT, &reply)),
+        }
+    };
+    clients.into_iter().map(case).collect()
+}
+
+/// A sum that would be sent as zero, which says "no checksum" (RFC 768), is sent as all ones.
+fn no_checksum(zone: &RwLock<Zone>) -> Case {
+    let (client, server) = (CLIENT_V6.into(), SERVER_V6.into());
+    let mut message = message("web.shop.svc.cluster.local", A);
+    message[..2].fill(0);
+    let turned = answer(client, server, CLIENT_PORT, &socket_answer(zone, &message));
+    // The ID is a word of the sum: with the missing part in it nothing is missing.
+    message[..2].copy_from_slice(&turned[L3 + 46..L3 + 48]);
+    let expected = answer(client, server, CLIENT_PORT, &socket_answer(zone, &message));
+    assert_eq!(expected[L3 + 46..L3 + 48], [0xff; 2]);
+    Case {
+        name: "a checksum of zero".into(),
+        packet: v6(&message),
+        expect: Expect::Answer(expected),
+    }
+}
+
 /// An Ethernet frame of the minimum length has bytes behind the datagram: they are not the message's.
 fn padded(zone: &RwLock<Zone>) -> Case {
     let message = message("1.1.96.10.in-addr.arpa", PTR);
@@ -207,6 +311,26 @@ fn literal() -> Case {
     Case {
         name: "spelt out".into(),
         packet: v4(&query),
+        expect: Expect::Answer(answer(
+            CLIENT_V4.into(),
+            SERVER_V4.into(),
+            CLIENT_PORT,
+            &reply,
+        )),
+    }
+}
+
+/// The same for an alias: the target is spelt as the service spells it, and its addresses point there.
+fn literal_alias() -> Case {
+    let mut reply = vec![0x12, 0x34, 0x85, 0, 0, 1, 0, 2, 0, 0, 0, 0];
+    reply.extend_from_slice(b"\x06to-weB\x04shop\x03svc\x07cluster\x05local\0\0\x01\0\x01");
+    reply.extend_from_slice(b"\xc0\x0c\0\x05\0\x01\0\0\0\x05\0\x1c");
+    assert_eq!(reply.len(), 0x3b);
+    reply.extend_from_slice(b"\x03WEB\x04Shop\x03svc\x07cluster\x05local\0");
+    reply.extend_from_slice(b"\xc0\x3b\0\x01\0\x01\0\0\0\x05\0\x04\x0a\x60\x01\x01");
+    Case {
+        name: "an alias, spelt out".into(),
+        packet: v4(&message("to-weB.shop.svc.cluster.local", A)),
         expect: Expect::Answer(answer(
             CLIENT_V4.into(),
             SERVER_V4.into(),

@@ -25,6 +25,17 @@ pub const DNS_V4: usize = 42;
 /// Offset of the DNS message behind IPv6.
 pub const DNS_V6: usize = 62;
 
+/// A VLAN that the programs answer in.
+pub const VLAN: u16 = 100;
+/// And one that they do not.
+pub const VLAN_OTHER: u16 = 101;
+/// Priority 5, drop eligible.
+pub const PRIORITY: u16 = 0xb000;
+/// The type of an 802.1Q tag.
+pub const DOT1Q: u16 = 0x8100;
+/// The type of an 802.1ad tag.
+pub const DOT1AD: u16 = 0x88a8;
+
 /// Record types.
 pub const A: u16 = 1;
 /// Record types.
@@ -149,6 +160,89 @@ fn frame(
     packet
 }
 
+/// The frame with a tag in it.
+pub fn tagged(packet: &[u8], protocol: u16, control: u16) -> Vec<u8> {
+    let mut tagged = packet.to_vec();
+    let [a, b] = protocol.to_be_bytes();
+    let [c, d] = control.to_be_bytes();
+    tagged.splice(12..12, [a, b, c, d]);
+    tagged
+}
+
+/// Bytes of the tag in a frame of [`tagged`].
+pub fn tag_len(packet: &[u8]) -> usize {
+    if packet[12..14] == DOT1Q.to_be_bytes() {
+        4
+    } else {
+        0
+    }
+}
+
+/// Offset of the DNS message.
+pub fn dns_of(packet: &[u8]) -> usize {
+    let tag = tag_len(packet);
+    tag + if packet[12 + tag] == 0x08 {
+        DNS_V4
+    } else {
+        DNS_V6
+    }
+}
+
+/// The name that a packet asks for.
+pub fn question_of(packet: &[u8]) -> hickory_proto::rr::Name {
+    let message = hickory_proto::op::Message::from_vec(&packet[dns_of(packet)..]);
+    message.expect("a query").queries[0].name().clone()
+}
+
+/// The answer's message with TC and without records, but for the OPT that ends the answer to a query with EDNS.
+pub fn emptied(query: &[u8], reply: &[u8]) -> Vec<u8> {
+    let has_opt = query[11] == 1;
+    let name = query[12..].iter().position(|byte| *byte == 0);
+    let question_end = 12 + name.expect("a name") + 5;
+    let mut emptied = reply[..question_end].to_vec();
+    emptied[2] |= 2;
+    emptied[6..12].copy_from_slice(&[0, 0, 0, 0, 0, u8::from(has_opt)]);
+    if has_opt {
+        emptied.extend_from_slice(&reply[reply.len() - 11..]);
+    }
+    emptied
+}
+
+/// An answer as it may come back to a program: to its device, with addresses and ports as they are and
+/// turned round, to port 53 from any other, and in the order of a loop.
+pub fn fed_back(answer: &[u8]) -> Vec<Vec<u8>> {
+    let dns = dns_of(answer);
+    let (udp, tag) = (dns - 8, tag_len(answer));
+    let is_v4 = answer[12 + tag] == 0x08;
+    let (address, len) = if is_v4 { (udp - 8, 4) } else { (udp - 32, 16) };
+    let mut packets = Vec::new();
+    for to_device in [false, true] {
+        for turned in [false, true] {
+            for ports in [
+                None,
+                Some((53, 53)),
+                Some((99, 53)),
+                Some((CLIENT_PORT, 53)),
+            ] {
+                let mut packet = answer.to_vec();
+                if to_device {
+                    packet[..6].copy_from_slice(&DEVICE_MAC);
+                }
+                if turned {
+                    let (source, rest) = packet[address..].split_at_mut(len);
+                    source.swap_with_slice(&mut rest[..len]);
+                }
+                if let Some((source, destination)) = ports {
+                    packet[udp..udp + 2].copy_from_slice(&u16::to_be_bytes(source));
+                    packet[udp + 2..udp + 4].copy_from_slice(&u16::to_be_bytes(destination));
+                }
+                packets.push(packet);
+            }
+        }
+    }
+    packets
+}
+
 /// Makes the IPv4 header's checksum right.
 pub fn fix_v4_checksum(packet: &mut [u8]) {
     packet[L3 + 10..L3 + 12].fill(0);
@@ -157,7 +251,7 @@ pub fn fix_v4_checksum(packet: &mut [u8]) {
 }
 
 /// The UDP checksum of an IPv6 packet whose checksum field is zero.
-fn udp_v6_checksum(packet: &[u8]) -> u16 {
+pub(super) fn udp_v6_checksum(packet: &[u8]) -> u16 {
     let udp = &packet[L3 + 40..];
     let pseudo_header = ones_complement_sum(&packet[L3 + 8..L3 + 40], 17)
         .wrapping_add(u16::try_from(udp.len()).expect("a datagram"));

@@ -2,29 +2,33 @@
 
 use std::{
     cell::Cell,
+    io,
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use hickory_proto::rr::Name;
 use hopzero::publisher::{
     Publisher,
+    programs::Programs,
     table::{Capacity, Table},
-    zones::ZoneSink,
 };
 use hopzero_common::{
-    frame::LinkLayer,
-    layout::{CONTROL_ANSWERING, Control, Scratch, ZoneEntry},
-    limits::{BUCKET_ENTRIES, CELL_WORDS, ZONES_MAX},
+    frame::{LinkLayer, Tag},
+    layout::{CONTROL_ANSWERING, CONTROL_XDP_OFF, Control, Generation, Scratch, ZoneEntry},
+    limit::Buckets,
+    limits::{BUCKET_ENTRIES, CELL_WORDS},
     lookup,
     packet::Packet,
-    reason::Reason,
     respond::{Environment, NoRoom, respond},
 };
 
 use super::{
     Outcome,
-    build::{DEVICE_MAC, SERVER_V4, SERVER_V6},
+    build::{DEVICE_MAC, SERVER_V4, SERVER_V6, VLAN},
     world,
 };
 use hopzero::zone::Zone;
@@ -43,9 +47,13 @@ pub struct Host {
     pub publisher: Publisher,
     /// What the programs are told.
     pub control: Control,
-    zones: ZoneList,
+    told: Told,
+    /// What networks may still be sent.
+    pub networks: Networks,
     /// The tick at which it runs.
     pub now: u64,
+    /// What the rotation of the next answers is made of.
+    pub random: u64,
 }
 
 impl Host {
@@ -59,34 +67,54 @@ impl Host {
 
     /// The zone, published as far as there is room.
     pub fn with_capacity(zone: &Zone, capacity: Capacity) -> Self {
-        let zones = ZoneList::default();
-        let sink = Box::new(zones.clone());
-        let mut publisher = Publisher::new(Table::heap(capacity, 0x5eed), sink);
+        Self::with_seed(zone, capacity, 0x5eed)
+    }
+
+    /// The same with another seed of the hash.
+    pub fn with_seed(zone: &Zone, capacity: Capacity, seed: u64) -> Self {
+        let told = Told::default();
+        let programs = Box::new(told.clone());
+        let mut publisher = Publisher::new(Table::heap(capacity, seed), programs);
         world::publish(&mut publisher, zone);
         let mut control = control(publisher.table());
-        control.zones = *zones.lock();
+        control.zones = told.lock().zones;
         Host {
             now: NOW,
+            random: 0,
             publisher,
             control,
-            zones,
+            told,
+            networks: Networks::default(),
         }
     }
 
     /// Publishes a change.
     pub fn publish(&mut self, zone: &Zone, touched: &[Name]) {
         self.publisher.publish(zone, touched);
-        self.control.zones = *self.zones.lock();
+        let told = self.told.lock();
+        self.control.zones = told.zones;
+        self.control.generation = told.generation;
     }
 
     /// Runs the program over a packet.
     pub fn run(&self, packet: &[u8]) -> Outcome {
-        self.run_on(packet, LinkLayer::Unknown)
+        self.run_on(packet, LinkLayer::Unknown, None)
     }
 
     /// The same with what is known of the link layer.
-    pub fn run_on(&self, packet: &[u8], link: LinkLayer) -> Outcome {
-        let memory = vec![Cell::new(GUARD_BYTE); GUARD + ROOM + GUARD];
+    pub fn run_on(&self, packet: &[u8], link: LinkLayer, tag: Option<Tag>) -> Outcome {
+        self.run_between(packet, link, tag, GUARD_BYTE)
+    }
+
+    /// The same with other bytes around the packet: what comes out must not depend on them.
+    pub fn run_between(
+        &self,
+        packet: &[u8],
+        link: LinkLayer,
+        tag: Option<Tag>,
+        guard: u8,
+    ) -> Outcome {
+        let memory = vec![Cell::new(guard); GUARD + ROOM + GUARD];
         for (cell, byte) in memory[GUARD..].iter().zip(packet) {
             cell.set(*byte);
         }
@@ -95,46 +123,58 @@ impl Host {
             memory,
             len: packet.len(),
             link,
+            tag,
+            guard,
         };
         // What a run before has left in the working memory must not matter.
         let mut scratch = Scratch::new();
         scratch.name.fill(u64::MAX);
         scratch.record.fill(u64::MAX);
+        scratch.random = self.random;
         let reason = respond(&mut environment, &self.control, &mut scratch);
         let memory: Vec<u8> = environment.memory.iter().map(Cell::get).collect();
         let (before, rest) = memory.split_at(GUARD);
         let (packet, after) = rest.split_at(environment.len);
         assert!(
-            before.iter().chain(after).all(|byte| *byte == GUARD_BYTE),
+            before.iter().chain(after).all(|byte| *byte == guard),
             "wrote outside of the packet"
         );
         Outcome {
-            answered: reason == Reason::Answered,
+            answered: reason.is_answer(),
             reason,
             packet: packet.to_vec(),
         }
     }
 }
 
-/// The list of zones, as the publisher has set it.
+/// What the publisher has told the programs: zones and generation.
 #[derive(Clone)]
-struct ZoneList(Arc<Mutex<[ZoneEntry; ZONES_MAX]>>);
+struct Told(Arc<Mutex<Control>>);
 
-impl Default for ZoneList {
+impl Default for Told {
     fn default() -> Self {
-        ZoneList(Arc::new(Mutex::new([ZoneEntry::NONE; ZONES_MAX])))
+        Told(Arc::new(Mutex::new(Control::zeroed())))
     }
 }
 
-impl ZoneList {
-    fn lock(&self) -> MutexGuard<'_, [ZoneEntry; ZONES_MAX]> {
+impl Told {
+    fn lock(&self) -> MutexGuard<'_, Control> {
         self.0.lock().expect("nobody panics with it")
     }
 }
 
-impl ZoneSink for ZoneList {
-    fn set_zone(&self, index: usize, zone: &ZoneEntry) {
-        self.lock()[index] = *zone;
+impl Programs for Told {
+    fn set_zone(&mut self, index: usize, zone: &ZoneEntry) {
+        self.lock().zones[index] = *zone;
+    }
+
+    fn set_generation(&mut self, generation: Generation) {
+        self.lock().generation = generation.0;
+    }
+
+    /// Nothing runs while something is published.
+    fn wait(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -142,7 +182,7 @@ impl ZoneSink for ZoneList {
 fn control(table: &Table) -> Control {
     let mut control = Control::zeroed();
     control.flags = CONTROL_ANSWERING;
-    control.buckets = table.capacity().buckets;
+    control.generation = table.generation().0;
     control.cells = table.capacity().cells;
     control.seed = table.seed();
     control.v4[0] = u32::from_le_bytes(SERVER_V4.octets());
@@ -156,8 +196,31 @@ fn control(table: &Table) -> Control {
     mac[..6].copy_from_slice(&DEVICE_MAC);
     control.macs[0] = u64::from_le_bytes(mac);
     control.macs_count = 1;
+    control.vlans[3] = VLAN;
     control.lease_until = NOW + 1;
     control
+}
+
+/// Room for a few networks.
+#[derive(Default)]
+pub struct Networks([(Cell<u64>, AtomicU64); 8]);
+
+impl Buckets for Run<'_> {
+    fn of(&self, network: u64) -> Option<&AtomicU64> {
+        let mut networks = self.host.networks.0.iter();
+        let found = networks.find(|(key, _)| key.get() == network);
+        found.map(|(_, bucket)| bucket)
+    }
+
+    fn add(&self, network: u64, bucket: u64) -> bool {
+        let mut networks = self.host.networks.0.iter();
+        let free = networks.find(|(key, _)| key.get() == 0);
+        free.is_some_and(|(key, word)| {
+            key.set(network);
+            word.store(bucket, Ordering::Relaxed);
+            true
+        })
+    }
 }
 
 struct Run<'a> {
@@ -166,6 +229,8 @@ struct Run<'a> {
     memory: Vec<Cell<u8>>,
     len: usize,
     link: LinkLayer,
+    tag: Option<Tag>,
+    guard: u8,
 }
 
 impl Run<'_> {
@@ -177,6 +242,8 @@ impl Run<'_> {
 }
 
 impl Environment for Run<'_> {
+    const OFF: u32 = CONTROL_XDP_OFF;
+
     fn packet(&self) -> Packet {
         let start = self.memory[GUARD..].as_ptr().cast_mut().cast::<u8>();
         // SAFETY: within `memory`, whose cells may be written through shared references, and which
@@ -192,7 +259,7 @@ impl Environment for Run<'_> {
         if bytes > self.len {
             self.fill(self.len..bytes, 0);
         } else {
-            self.fill(bytes..self.len, GUARD_BYTE);
+            self.fill(bytes..self.len, self.guard);
         }
         self.len = bytes;
         Ok(())
@@ -200,6 +267,10 @@ impl Environment for Run<'_> {
 
     fn link_layer(&self) -> LinkLayer {
         self.link
+    }
+
+    fn tag(&self) -> Option<Tag> {
+        self.tag
     }
 
     fn now(&self) -> u64 {

@@ -16,7 +16,7 @@ use hopzero_common::reason::Reason;
 
 use super::{
     Outcome,
-    build::{DEVICE_MAC, SERVER_V4, SERVER_V6},
+    build::{DEVICE_MAC, SERVER_V4, SERVER_V6, VLAN},
     world,
 };
 
@@ -66,19 +66,51 @@ impl Loaded {
         Ok(loaded)
     }
 
+    /// The world, with XDP that is limited.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn limited(rate: u32) -> anyhow::Result<Self> {
+        let object = OBJECT.context("the programs have not been built")?;
+        let zone = world::zone();
+        let size = Publisher::measure(&zone);
+        let capacity = Capacity::new(size.names * 2, size.cells * 2);
+        let mut loaded = Self::with_limit(object, capacity, Some(rate))?;
+        world::publish(&mut loaded.kernel.publisher, &zone);
+        Ok(loaded)
+    }
+
     /// Loads an object's programs, with nothing to answer from yet.
     ///
     /// # Errors
     /// What the kernel refuses.
     pub fn empty(object: &[u8], capacity: Capacity) -> anyhow::Result<Self> {
+        Self::with_limit(object, capacity, None)
+    }
+
+    /// The same, its XDP limited to so many answers a second to one network.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn with_limit(
+        object: &[u8],
+        capacity: Capacity,
+        rate_limit: Option<u32>,
+    ) -> anyhow::Result<Self> {
         let options = Options {
             answer_for: vec![SERVER_V4.into(), SERVER_V6.into()],
+            vlans: vec![VLAN],
+            rate_limit,
             ..Options::default()
         };
         Kernel::check(&options)?;
         let mut kernel = Kernel::load_object(object, &options, capacity)?;
         kernel.load_programs()?;
-        kernel.trust_mac(DEVICE_MAC)?;
+        if rate_limit.is_some() {
+            kernel.limit_mac(DEVICE_MAC)?;
+        } else {
+            kernel.trust_mac(DEVICE_MAC)?;
+        }
         kernel.renew_lease(LEASE)?;
         kernel.answer(true);
         Ok(Loaded { kernel })

@@ -6,14 +6,20 @@
 //! | [`world`] | the zone that they ask |
 //! | [`host`] | the program, run on the host |
 //! | [`kernel`] | the program, run by `BPF_PROG_TEST_RUN` |
+//! | [`rotation`] | answers that are equal but for it |
+//! | [`oracle`] | what must hold for any packet |
 //! | [`passes`] | packets that must come out as they went in |
 //! | [`answers`] | packets that must be answered |
+//! | [`limited`] | what becomes of them over the limit |
 
 pub mod answers;
 pub mod build;
 pub mod host;
 pub mod kernel;
+pub mod limited;
+pub mod oracle;
 pub mod passes;
+pub mod rotation;
 pub mod world;
 
 use hopzero_common::reason::Reason;
@@ -36,6 +42,10 @@ pub enum Expect {
     Pass(Reason),
     /// It comes out as this answer.
     Answer(Vec<u8>),
+    /// It comes out as this answer, but its addresses may be rotated.
+    Rotated(Vec<u8>),
+    /// It comes out as this answer, which says no more than TC=1.
+    Limited(Vec<u8>),
 }
 
 /// What became of a packet.
@@ -50,6 +60,23 @@ pub struct Outcome {
 }
 
 impl Case {
+    /// The same in a VLAN, with a priority that must be kept.
+    #[must_use]
+    pub fn tagged(self) -> Self {
+        let tag =
+            |packet: &[u8]| build::tagged(packet, build::DOT1Q, build::PRIORITY | build::VLAN);
+        Case {
+            name: format!("{}, in a VLAN", self.name),
+            packet: tag(&self.packet),
+            expect: match self.expect {
+                Expect::Pass(reason) => Expect::Pass(reason),
+                Expect::Answer(packet) => Expect::Answer(tag(&packet)),
+                Expect::Rotated(packet) => Expect::Rotated(tag(&packet)),
+                Expect::Limited(packet) => Expect::Limited(tag(&packet)),
+            },
+        }
+    }
+
     /// Says how the outcome is not as it must be.
     ///
     /// # Errors
@@ -57,7 +84,8 @@ impl Case {
     pub fn judge(&self, outcome: &Outcome) -> Result<(), String> {
         let (answered, reason, packet) = match &self.expect {
             Expect::Pass(reason) => (false, *reason, &self.packet),
-            Expect::Answer(packet) => (true, Reason::Answered, packet),
+            Expect::Answer(packet) | Expect::Rotated(packet) => (true, Reason::Answered, packet),
+            Expect::Limited(packet) => (true, Reason::Limited, packet),
         };
         if outcome.reason != reason {
             return Err(format!(
@@ -68,7 +96,11 @@ impl Case {
         if outcome.answered != answered {
             return Err(format!("{}: answered is {}", self.name, outcome.answered));
         }
-        if outcome.packet != *packet {
+        let is_rotated = || {
+            matches!(self.expect, Expect::Rotated(_))
+                && rotation::first(packet, &outcome.packet).is_some()
+        };
+        if outcome.packet != *packet && !is_rotated() {
             return Err(format!(
                 "{}: came out as\n  {}\nexpected\n  {}",
                 self.name,
@@ -89,5 +121,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+#[cfg(test)]
+mod astray;
 #[cfg(test)]
 mod tests;

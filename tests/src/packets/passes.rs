@@ -7,8 +7,9 @@ use hopzero_common::reason::Reason;
 use super::{
     Case, Expect,
     build::{
-        A, CLIENT_PORT, CLIENT_V4, CLIENT_V6, DNS_V4, DNS_V6, L3, PTR, SERVER_V4, SERVER_V6,
-        fix_v4_checksum, message, message_of, packet, v4, v6, with_opt,
+        A, AAAA, CLIENT_PORT, CLIENT_V4, CLIENT_V6, DNS_V4, DNS_V6, DOT1AD, DOT1Q, L3, PRIORITY,
+        PTR, SERVER_V4, SERVER_V6, VLAN, VLAN_OTHER, fix_v4_checksum, message, message_of, packet,
+        tagged, v4, v6, with_opt,
     },
 };
 
@@ -24,11 +25,13 @@ const UDP_V6: usize = L3 + 40;
 pub fn cases() -> Vec<Case> {
     let mut cases = Cases(Vec::new());
     link(&mut cases);
+    vlans(&mut cases);
     ipv4(&mut cases);
     ipv6(&mut cases);
     udp(&mut cases);
     header(&mut cases);
     question(&mut cases);
+    cut_opt(&mut cases);
     edns(&mut cases);
     names(&mut cases);
     cases.0
@@ -58,6 +61,17 @@ impl Cases {
         let mut packet = v6(&message(WEB, A));
         change(&mut packet);
         self.add(name, reason, packet);
+    }
+
+    /// The first `len` bytes of a message, over IPv4; the others follow as padding of the frame.
+    fn padded(&mut self, name: &str, reason: Reason, message: &[u8], len: usize) {
+        let mut packet = v4(&message[..len]);
+        packet.extend_from_slice(&message[len..]);
+        self.add(
+            format!("{name}, the rest stands in the padding"),
+            reason,
+            packet,
+        );
     }
 
     /// The message changed, over both families.
@@ -90,6 +104,8 @@ fn link(cases: &mut Cases) {
         ("another device's frame", [0x02, 0, 0, 0, 0, 0x99]),
         ("a broadcast frame", [0xff; 6]),
         ("a multicast frame", [0x01, 0, 0x5e, 0, 0, 1]),
+        ("a frame whose last byte is not ours", [0, 0, 0, 0, 0, 1]),
+        ("a frame whose fifth byte is not ours", [0, 0, 0, 0, 1, 0]),
     ] {
         cases.v4(name, Reason::DestinationMac, |packet| {
             packet[..6].copy_from_slice(&mac);
@@ -98,6 +114,53 @@ fn link(cases: &mut Cases) {
             packet[..6].copy_from_slice(&mac);
         });
     }
+}
+
+fn vlans(cases: &mut Cases) {
+    let (v4, v6) = (v4(&message(WEB, A)), v6(&message(WEB, A)));
+    for (family, packet) in [("IPv4", &v4), ("IPv6", &v6)] {
+        for (name, protocol, control) in [
+            ("another VLAN", DOT1Q, VLAN_OTHER),
+            ("the VLAN's low byte", DOT1Q, 0x100 | VLAN),
+            ("VLAN 0, only a priority", DOT1Q, PRIORITY),
+            ("VLAN 4095", DOT1Q, 0xfff),
+            ("the VLAN as a service provider's", DOT1AD, VLAN),
+            ("a tag of the old type for QinQ", 0x9100, VLAN),
+        ] {
+            let reason = if protocol == 0x9100 {
+                Reason::NotIp
+            } else {
+                Reason::Vlan
+            };
+            cases.add(
+                format!("{name}, {family}"),
+                reason,
+                tagged(packet, protocol, control),
+            );
+        }
+        for (outer, inner) in [(DOT1AD, DOT1Q), (DOT1Q, DOT1Q), (DOT1Q, DOT1AD)] {
+            let twice = tagged(&tagged(packet, inner, VLAN), outer, VLAN);
+            cases.add(
+                format!("{outer:04x} on {inner:04x}, {family}"),
+                Reason::Vlan,
+                twice,
+            );
+        }
+    }
+    // What is wrong without a tag is wrong with one.
+    let untagged = cases.0.len();
+    let mut others = Cases(Vec::new());
+    link(&mut others);
+    ipv4(&mut others);
+    ipv6(&mut others);
+    udp(&mut others);
+    question(&mut others);
+    for case in others.0 {
+        if !matches!(case.expect, Expect::Pass(Reason::Vlan)) {
+            cases.0.push(case.tagged());
+        }
+    }
+    assert!(cases.0.len() > untagged + 50);
 }
 
 fn ipv4(cases: &mut Cases) {
@@ -121,6 +184,11 @@ fn ipv4(cases: &mut Cases) {
     cases.v4("the last fragment", Reason::Fragment, |packet| {
         packet[L3 + 6] = 0x1f;
     });
+    for bit in 0..14 {
+        cases.v4(&format!("fragment bit {bit}"), Reason::Fragment, |packet| {
+            packet[L3 + 6 + usize::from(bit < 8)] |= 1 << (bit % 8);
+        });
+    }
     let source = |address: [u8; 4]| {
         packet(
             Ipv4Addr::from(address).into(),
@@ -145,6 +213,8 @@ fn ipv4(cases: &mut Cases) {
         ("to another address", [10, 96, 0, 11]),
         ("to broadcast", [255, 255, 255, 255]),
         ("to multicast", [224, 0, 0, 251]),
+        // The unused elements of our list are zero.
+        ("to 0.0.0.0", [0, 0, 0, 0]),
     ] {
         let to = IpAddr::V4(address.into());
         let packet = packet(CLIENT_V4.into(), to, CLIENT_PORT, 53, &message(WEB, A));
@@ -174,9 +244,12 @@ fn ipv6(cases: &mut Cases) {
     ] {
         cases.v6(name, Reason::NotUdp, |packet| packet[L3 + 6] = next_header);
     }
-    cases.v6("version 4 in an IPv6 header", Reason::IpOptions, |packet| {
-        packet[L3] = 0x40;
-    });
+    for version in [4, 5, 7, 14] {
+        let name = format!("version {version} in an IPv6 header");
+        cases.v6(&name, Reason::IpOptions, |packet| {
+            packet[L3] = version << 4;
+        });
+    }
     for (name, address) in [
         ("from ::", Ipv6Addr::UNSPECIFIED),
         ("from ::1", Ipv6Addr::LOCALHOST),
@@ -198,6 +271,7 @@ fn ipv6(cases: &mut Cases) {
             Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0xb),
         ),
         ("to ff02::fb", Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb)),
+        ("to ::", Ipv6Addr::UNSPECIFIED),
     ] {
         let packet = packet(
             CLIENT_V6.into(),
@@ -260,6 +334,18 @@ fn udp(cases: &mut Cases) {
     cases.v4("UDP length 7", Reason::Length, |packet| {
         packet[UDP_V4 + 4..UDP_V4 + 6].copy_from_slice(&[0, 7]);
     });
+    cases.v4(
+        "IP and UDP lengths of half a header",
+        Reason::Length,
+        |packet| {
+            packet[L3 + 2..L3 + 4].copy_from_slice(&[0, 24]);
+            packet[UDP_V4 + 4..UDP_V4 + 6].copy_from_slice(&[0, 4]);
+        },
+    );
+    cases.v6("the same, IPv6", Reason::Length, |packet| {
+        packet[L3 + 4..L3 + 6].copy_from_slice(&[0, 4]);
+        packet[UDP_V6 + 4..UDP_V6 + 6].copy_from_slice(&[0, 4]);
+    });
     cases.v4("UDP length one too many", Reason::Length, |packet| {
         packet[UDP_V4 + 5] += 1;
     });
@@ -271,6 +357,7 @@ fn udp(cases: &mut Cases) {
     });
     cases.message("an empty datagram", Reason::Length, &[]);
     cases.message("eleven bytes", Reason::Length, &message(WEB, A)[..11]);
+    cases.padded("eleven bytes", Reason::Length, &message(WEB, A), 11);
     cases.v4("cut in the UDP header", Reason::Length, |packet| {
         packet.truncate(UDP_V4 + 4);
     });
@@ -385,9 +472,10 @@ fn question(cases: &mut Cases) {
             cut,
         );
     }
-    let mut padded = v4(&whole[..whole.len() - 2]);
-    padded.extend_from_slice(&[0, 1, 0, 1, 0, 0]);
-    cases.add("a class that stands in the padding", Reason::Name, padded);
+    for missing in [1, 2, 4] {
+        let name = format!("{missing} bytes of type and class are missing");
+        cases.padded(&name, Reason::Name, &whole, whole.len() - missing);
+    }
     let mut trailing = whole.clone();
     trailing.push(0);
     cases.message("a trailing byte", Reason::Trailing, &trailing);
@@ -398,6 +486,31 @@ fn question(cases: &mut Cases) {
         "an OPT that is not counted",
         Reason::Trailing,
         &opt_uncounted,
+    );
+}
+
+/// An OPT that goes on in the padding.
+fn cut_opt(cases: &mut Cases) {
+    let plain = message(WEB, A);
+    let opt = plain.len();
+    let whole = with_opt(plain.clone(), 1232, false, &[0, 3, 0, 1, 7]);
+    for missing in [1, 2, 4, 6] {
+        let name = format!("an OPT without its last {missing} bytes");
+        // Its option is cut, or it is cut itself.
+        let len = whole.len() - missing;
+        let reason = if len < opt + 11 {
+            Reason::Edns
+        } else {
+            Reason::Trailing
+        };
+        cases.padded(&name, reason, &whole, len);
+    }
+    let opt_alone = with_opt(plain.clone(), 1232, false, &[]);
+    cases.padded(
+        "an OPT without its last byte",
+        Reason::Edns,
+        &opt_alone,
+        opt + 10,
     );
 }
 
@@ -474,8 +587,11 @@ fn edns(cases: &mut Cases) {
         &[0, 10, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9],
         &|_| (),
     );
-    let long_cookie = [&[0, 10, 0, 41][..], &[7; 41]].concat();
-    with("a cookie of 41 bytes", Reason::Edns, &long_cookie, &|_| ());
+    for bytes in [0, 15, 41] {
+        let cookie = [&[0, 10, 0, bytes][..], &vec![7; bytes.into()]].concat();
+        let name = format!("a cookie of {bytes} bytes");
+        with(&name, Reason::Edns, &cookie, &|_| ());
+    }
     with(
         "five options",
         Reason::Edns,
@@ -504,6 +620,22 @@ fn names(cases: &mut Cases) {
     ask("cluster.local", NS, Reason::SocketOnly);
     ask("outside.shop.svc.cluster.local", A, Reason::SocketOnly);
     ask("outside.shop.svc.cluster.local", CNAME, Reason::SocketOnly);
+    // Aliases: the CNAME alone, or with a SOA, or with another CNAME.
+    for (alias, qtype) in [
+        ("to-web", AAAA),
+        ("to-six", A),
+        ("to-db", SRV),
+        ("to-web", SOA),
+        ("to-alias", A),
+        ("to-alias", CNAME),
+        ("to-itself", A),
+        ("to-nobody", A),
+        ("to-nobody", CNAME),
+        ("to-nothing", A),
+    ] {
+        let name = format!("{alias}.shop.svc.cluster.local");
+        ask(&name, qtype, Reason::SocketOnly);
+    }
     ask("pod.cluster.local", A, Reason::SocketOnly);
     ask(WEB, SRV, Reason::SocketOnly);
     // 90 targets are more than the kernel holds.

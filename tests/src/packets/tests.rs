@@ -2,19 +2,30 @@
 
 use std::sync::LazyLock;
 
+use hickory_proto::rr::Name;
 use hopzero::publisher::table::Capacity;
-use hopzero_common::{frame::LinkLayer, limits::ANSWER_BYTES_MAX, reason::Reason};
+use hopzero_common::{
+    frame::{LinkLayer, Tag},
+    layout::{
+        CONTROL_ROTATE, CONTROL_TC_OFF, CONTROL_XDP_OFF, CONTROL_ZONES_OFF_SHIFT, MAC_LIMITED,
+    },
+    limits::ZONES_MAX,
+    reason::Reason,
+};
 use proptest::prelude::*;
 
 use super::{
     Case, Expect, Outcome, answers,
-    build::{self, DNS_V4, DNS_V6, message_of, v4, v6, with_opt},
+    build::{self, DNS_V4, VLAN, dns_of, message_of, v4, v6, with_opt},
     host::Host,
-    passes, world,
+    limited,
+    oracle::Oracle,
+    passes, rotation, world,
 };
 
 thread_local! {
     static HOST: Host = Host::new(&world::zone());
+    static ORACLE: Oracle = Oracle::new(world::zone());
 }
 
 fn run(packet: &[u8]) -> Outcome {
@@ -44,8 +55,10 @@ fn packets_that_pass() {
 #[test]
 fn every_reason_of_the_parser_is_met() {
     // By the host's environment alone: a lease, resizing that fails, a torn record, a collision of tags.
-    const ELSEWHERE: [Reason; 7] = [
+    const ELSEWHERE: [Reason; 9] = [
         Reason::Answered,
+        Reason::Limited,
+        Reason::SwitchedOff,
         Reason::NotAnswering,
         Reason::Lease,
         Reason::Inconsistent,
@@ -56,7 +69,7 @@ fn every_reason_of_the_parser_is_met() {
     let met: Vec<Reason> = (passes::cases().iter())
         .filter_map(|case| match case.expect {
             Expect::Pass(reason) => Some(reason),
-            Expect::Answer(_) => None,
+            Expect::Answer(_) | Expect::Rotated(_) | Expect::Limited(_) => None,
         })
         .collect();
     for reason in Reason::ALL {
@@ -73,16 +86,155 @@ fn packets_that_are_answered() {
 }
 
 #[test]
+fn packets_that_are_answered_in_a_vlan() {
+    let cases: Vec<Case> = answers::tagged_cases(world::zone()).collect();
+    judge_all(&cases);
+}
+
+#[test]
 fn an_answer_is_never_answered() {
+    let host = exhausted_host();
     for case in answers::cases(world::zone()) {
-        let mut answer = run(&case.packet).packet;
-        // Sent back to us, from port 53 and as if it came from another one.
-        let source_port = if answer[12] == 0x08 { 34 } else { 54 };
-        answer[..6].copy_from_slice(&build::DEVICE_MAC);
-        assert!(!run(&answer).answered);
-        answer[source_port + 1] = 99;
-        assert!(!run(&answer).answered);
+        for case in [case.clone(), limited::limited(&case), case.tagged()] {
+            let (Expect::Answer(answer) | Expect::Limited(answer)) = case.expect else {
+                panic!("{}", case.name);
+            };
+            for packet in build::fed_back(&answer) {
+                for outcome in [run(&packet), host.run(&packet)] {
+                    assert!(!outcome.answered, "{}", case.name);
+                    assert_eq!(outcome.packet, packet, "{}", case.name);
+                }
+            }
+        }
     }
+}
+
+/// A device with a limit of so many answers a second of 250 ticks.
+fn limited_host(rate: u32) -> Host {
+    let mut host = Host::new(&world::zone());
+    host.control.macs[0] |= MAC_LIMITED;
+    (host.control.limit_rate, host.control.limit_cost) = (rate, 250);
+    host.control.lease_until = u64::MAX;
+    host
+}
+
+/// One whose client has had its answer.
+fn exhausted_host() -> Host {
+    let host = limited_host(1);
+    for query in limited::denied().queries {
+        assert_eq!(host.run(&query).reason, Reason::Answered);
+    }
+    host
+}
+
+#[test]
+fn over_the_limit_an_answer_is_tc_alone() {
+    let (one, none) = (limited_host(1), exhausted_host());
+    let mut counted = 0;
+    for case in answers::cases(world::zone()) {
+        let over = limited::limited(&case);
+        over.judge(&none.run(&case.packet)).unwrap();
+        if let Expect::Limited(answer) = &over.expect {
+            counted += 1;
+            assert!(answer.len() <= case.packet.len(), "{}", case.name);
+            let over = over.clone().tagged();
+            over.judge(&none.run(&over.packet)).unwrap();
+        }
+        // What is free leaves the one that there is.
+        if let Expect::Answer(_) = over.expect {
+            case.judge(&one.run(&case.packet)).unwrap();
+        }
+    }
+    assert!(counted > 100, "{counted}");
+    let denied = limited::denied();
+    assert_eq!(one.run(&denied.queries[0]).reason, Reason::Answered);
+    assert_eq!(one.run(&denied.queries[0]).reason, Reason::Limited);
+}
+
+#[test]
+fn the_limit_is_each_network_s_own_and_comes_back() {
+    let mut host = limited_host(2);
+    let denied = limited::denied();
+    for round in 0..3 {
+        for family in 0..2 {
+            let query = &denied.queries[family];
+            let (same, other) = (&denied.neighbours[family], &denied.strangers[family]);
+            let reasons = [query, same, query, same, other, other, other]
+                .map(|packet| host.run(packet).reason);
+            let (yes, no) = (Reason::Answered, Reason::Limited);
+            assert_eq!(reasons, [yes, yes, no, no, yes, yes, no], "round {round}");
+        }
+        host.now += 250;
+    }
+    // Half a second is half of it, and below that there is nothing.
+    host.now -= 250;
+    for (ticks, expected) in [(124, Reason::Limited), (1, Reason::Answered)] {
+        host.now += ticks;
+        assert_eq!(host.run(&denied.queries[0]).reason, expected);
+    }
+    assert_eq!(host.run(&denied.queries[0]).reason, Reason::Limited);
+}
+
+#[test]
+fn a_device_that_is_trusted_has_no_limit() {
+    let mut host = exhausted_host();
+    host.control.macs[0] &= !MAC_LIMITED;
+    let link = LinkLayer::Ours;
+    for case in answers::cases(world::zone()) {
+        case.judge(&host.run(&case.packet)).unwrap();
+        // Nor has tc, whatever the address.
+        host.control.macs[0] |= MAC_LIMITED;
+        case.judge(&host.run_on(&case.packet, link, None)).unwrap();
+        host.control.macs[0] &= !MAC_LIMITED;
+    }
+    // The flag is no part of the address.
+    let packet = &mut limited::denied().queries[0];
+    packet[6] ^= 1;
+    assert!(host.run(packet).answered);
+    packet[0] ^= 2;
+    assert_eq!(host.run(packet).reason, Reason::DestinationMac);
+}
+
+#[test]
+fn a_hook_that_is_switched_off_passes_everything() {
+    let mut host = Host::new(&world::zone());
+    let flags = host.control.flags;
+    for case in answers::cases(world::zone()) {
+        host.control.flags = flags | CONTROL_XDP_OFF;
+        let outcome = host.run(&case.packet);
+        assert_eq!(outcome.reason, Reason::SwitchedOff, "{}", case.name);
+        assert_eq!(outcome.packet, case.packet, "{}", case.name);
+        // The other hook's switch is not ours.
+        host.control.flags = flags | CONTROL_TC_OFF;
+        case.judge(&host.run(&case.packet)).unwrap();
+    }
+}
+
+#[test]
+fn a_zone_that_is_switched_off_passes_and_the_others_do_not() {
+    let mut host = Host::new(&world::zone());
+    let flags = host.control.flags;
+    let zones: Vec<(usize, Name)> = (host.publisher.zones())
+        .map(|(index, zone)| (index, zone.clone()))
+        .collect();
+    assert!(zones.len() == 3 && zones.iter().all(|(index, _)| *index < ZONES_MAX));
+    let (mut passed, mut kept) = (0, 0);
+    for case in answers::cases(world::zone()) {
+        let name = build::question_of(&case.packet);
+        for (index, zone) in &zones {
+            host.control.flags = flags | 1 << (CONTROL_ZONES_OFF_SHIFT as usize + *index);
+            let outcome = host.run(&case.packet);
+            if zone.zone_of(&name) {
+                passed += 1;
+                assert_eq!(outcome.reason, Reason::SwitchedOff, "{}", case.name);
+                assert_eq!(outcome.packet, case.packet, "{}", case.name);
+            } else {
+                kept += 1;
+                case.judge(&outcome).unwrap();
+            }
+        }
+    }
+    assert!(passed > 300 && kept > 600, "{passed} {kept}");
 }
 
 #[test]
@@ -133,15 +285,39 @@ fn from_the_end_of_the_lease_on_everything_passes() {
 fn the_kernel_s_word_on_the_link_layer_counts() {
     let case = &answers::cases(world::zone())[0];
     HOST.with(|host| {
-        assert!(host.run_on(&case.packet, LinkLayer::Ours).answered);
+        assert!(host.run_on(&case.packet, LinkLayer::Ours, None).answered);
         assert_eq!(
-            host.run_on(&case.packet, LinkLayer::Foreign).reason,
+            host.run_on(&case.packet, LinkLayer::Foreign, None).reason,
             Reason::DestinationMac
         );
-        assert_eq!(
-            host.run_on(&case.packet, LinkLayer::Tagged).reason,
-            Reason::Vlan
-        );
+    });
+}
+
+#[test]
+fn a_tag_beside_the_packet_counts_as_one_in_it() {
+    let dot1q = build::DOT1Q.to_be();
+    HOST.with(|host| {
+        for case in answers::cases(world::zone()) {
+            let beside = |protocol, control| Some(Tag { protocol, control });
+            let run = |packet: &[u8], tag| host.run_on(packet, LinkLayer::Ours, tag);
+            for control in [VLAN, build::PRIORITY | VLAN] {
+                case.judge(&run(&case.packet, beside(dot1q, control)))
+                    .unwrap();
+            }
+            for tag in [
+                beside(dot1q, build::VLAN_OTHER),
+                beside(dot1q, 0),
+                beside(dot1q, build::PRIORITY),
+                beside(build::DOT1AD.to_be(), VLAN),
+            ] {
+                let outcome = run(&case.packet, tag);
+                assert_eq!(outcome.reason, Reason::Vlan, "{tag:?}");
+                assert_eq!(outcome.packet, case.packet);
+            }
+            // One more in the packet is one too many.
+            let twice = build::tagged(&case.packet, build::DOT1Q, VLAN);
+            assert_eq!(run(&twice, beside(dot1q, VLAN)).reason, Reason::Vlan);
+        }
     });
 }
 
@@ -203,11 +379,7 @@ fn a_stale_entry_never_answers_for_another_name() {
         let outcome = host.run(&case.packet);
         if case.judge(&outcome).is_ok() {
             // A name without an entry, which is still denied.
-            let dns = if case.packet[12] == 0x08 {
-                DNS_V4
-            } else {
-                DNS_V6
-            };
+            let dns = dns_of(&case.packet);
             assert_eq!(outcome.packet[dns + 3] & 15, 3, "{}", case.name);
             continue;
         }
@@ -228,11 +400,7 @@ fn a_table_that_is_too_small_denies_nothing() {
             let outcome = host.run(&case.packet);
             if outcome.answered {
                 case.judge(&outcome).expect("a right answer");
-                let dns = if case.packet[12] == 0x08 {
-                    DNS_V4
-                } else {
-                    DNS_V6
-                };
+                let dns = dns_of(&case.packet);
                 assert_eq!(outcome.packet[dns + 3] & 15, 0, "{}", case.name);
             } else {
                 assert_eq!(outcome.packet, case.packet);
@@ -269,36 +437,73 @@ spec: {clusterIP: 10.96.7.7, clusterIPs: [10.96.7.7]}
     }
 }
 
+#[test]
+fn an_alias_follows_its_target() {
+    let mut zone = world::zone();
+    let mut host = Host::new(&zone);
+    let query = v4(&build::message("to-web.shop.svc.cluster.local", build::A));
+    let web = |address: &str| {
+        world::upsert(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop}}\n\
+             spec: {{clusterIP: {address}}}\n"
+        ))
+    };
+    let last = |outcome: Outcome| outcome.packet[outcome.packet.len() - 4..].to_vec();
+    assert_eq!(last(host.run(&query)), [10, 96, 1, 1]);
+    let touched = zone.apply(vec![web("10.96.9.9")], 1_700_000_001);
+    host.publish(&zone, &touched);
+    assert_eq!(last(host.run(&query)), [10, 96, 9, 9]);
+    let gone =
+        world::delete("{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}}");
+    let touched = zone.apply(vec![gone], 1_700_000_002);
+    host.publish(&zone, &touched);
+    assert_eq!(host.run(&query).reason, Reason::SocketOnly);
+}
+
+#[test]
+fn rotated_answers_begin_with_each_address() {
+    let mut host = Host::new(&world::zone());
+    host.control.flags |= CONTROL_ROTATE;
+    for case in answers::cases(world::zone()) {
+        let Expect::Answer(expected) = &case.expect else {
+            unreachable!("answers only");
+        };
+        let count = rotation::Addresses::of(expected).map_or(1, |addresses| addresses.count());
+        let mut seen = vec![0; count];
+        for random in 0..30 * count as u64 {
+            host.random = random << 32;
+            let outcome = host.run(&case.packet);
+            let first = rotation::first(expected, &outcome.packet);
+            seen[first.unwrap_or_else(|| panic!("{}: {outcome:?}", case.name))] += 1;
+            if count == 1 {
+                break;
+            }
+        }
+        assert!(
+            seen.iter().all(|times| *times > 0),
+            "{}: {seen:?}",
+            case.name
+        );
+    }
+}
+
 static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
-    let answers = answers::cases(world::zone());
-    (passes::cases().into_iter().chain(answers))
+    let answers = answers::cases(world::zone()).into_iter();
+    let tagged = answers::tagged_cases(world::zone());
+    (passes::cases().into_iter().chain(answers).chain(tagged))
         .map(|case| case.packet)
         .collect()
 });
 
-/// A packet comes out as it went in, or as an answer to what was asked.
+/// A packet comes out as it went in, or as the answer to what was asked, whatever is around it.
 fn hold(packet: &[u8]) {
     let outcome = run(packet);
-    if !outcome.answered {
-        assert_eq!(outcome.packet, packet, "{:?}", outcome.reason);
-        return;
-    }
-    let dns = if packet[12] == 0x08 { DNS_V4 } else { DNS_V6 };
-    let (query, reply) = (&packet[dns..], &outcome.packet[dns..]);
-    assert!(reply.len() <= ANSWER_BYTES_MAX);
-    assert_eq!(query[..2], reply[..2], "ID");
-    let message = hickory_proto::op::Message::from_vec(reply).expect("an answer that parses");
-    assert_eq!(message.queries.len(), 1);
-    let question_end = 12
-        + query[12..]
-            .iter()
-            .position(|byte| *byte == 0)
-            .expect("a name")
-        + 5;
-    assert_eq!(query[12..question_end], reply[12..question_end], "question");
-    // NODATA and NXDOMAIN have the SOA; what does not fit has TC and nothing.
-    let soa = message.authorities.len() == 1;
-    assert!(!message.answers.is_empty() || soa || message.metadata.truncation);
+    let verdict = ORACLE.with(|oracle| oracle.judge(packet, &outcome));
+    assert_eq!(verdict, Ok(()));
+    HOST.with(|host| {
+        let between = host.run_between(packet, LinkLayer::Unknown, None, 0);
+        assert_eq!(between, outcome, "bytes outside of the packet matter");
+    });
 }
 
 proptest! {

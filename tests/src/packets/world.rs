@@ -57,6 +57,22 @@ pub fn longest_label(letter: char) -> String {
     letter.to_string().repeat(63)
 }
 
+/// `ExternalName` services in the namespace `shop`, and their targets.
+const ALIASES: [(&str, &str); 12] = [
+    ("outside", "example.com"),
+    ("to-web", "WEB.Shop.svc.cluster.local."),
+    ("to-dual", "dual.shop.svc.cluster.local"),
+    ("to-six", "six.shop.svc.cluster.local"),
+    ("to-db", "db.shop.svc.cluster.local"),
+    ("to-host", "db-2.db.shop.svc.cluster.local"),
+    ("to-crowd", "crowd.shop.svc.cluster.local"),
+    ("to-throng", "throng.shop.svc.cluster.local"),
+    ("to-alias", "to-web.shop.svc.cluster.local"),
+    ("to-itself", "to-itself.shop.svc.cluster.local"),
+    ("to-nobody", "nobody.shop.svc.cluster.local"),
+    ("to-nothing", "svc.cluster.local"),
+];
+
 fn manifests() -> String {
     let mut yaml = String::from(
         "
@@ -81,13 +97,16 @@ apiVersion: v1
 kind: Service
 metadata: {name: six, namespace: shop}
 spec: {clusterIP: 'fd00:10:96::13', clusterIPs: ['fd00:10:96::13'], ports: [{name: http, port: 80}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: outside, namespace: shop}
-spec: {type: ExternalName, externalName: example.com}
 ",
     );
+    for (name, target) in ALIASES {
+        write!(
+            yaml,
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\n\
+             spec: {{type: ExternalName, externalName: {target}}}\n"
+        )
+        .expect("a string");
+    }
     headless(&mut yaml, "db", 3);
     headless(&mut yaml, "mob", 75);
     headless(&mut yaml, "crowd", 60);

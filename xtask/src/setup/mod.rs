@@ -15,7 +15,7 @@ use crate::{EXIT_TO_DO, progress, signals, workspace};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Also what CI needs: cargo-deny, rustfmt and clippy
+    /// Also what CI needs: cargo-deny, rustfmt, clippy and musl
     #[arg(long)]
     dev: bool,
     /// Print the commands that are missing, and run none of them; exits 2 if there are any

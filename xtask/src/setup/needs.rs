@@ -73,6 +73,8 @@ pub enum Item {
     Components,
     /// cargo-deny.
     CargoDeny,
+    /// musl, and its compiler.
+    Musl,
 }
 
 impl Item {
@@ -86,6 +88,7 @@ impl Item {
         Self::Bpffs,
         Self::Components,
         Self::CargoDeny,
+        Self::Musl,
     ];
 
     /// How to get it, if it is missing.
@@ -97,6 +100,7 @@ impl Item {
             Self::Bpffs => Ok(bpffs(&fs::read_to_string("/proc/self/mounts")?)),
             Self::Components => Ok(components()),
             Self::CargoDeny => Ok(cargo_deny()),
+            Self::Musl => Ok(musl(|program| workspace::find(program).is_some())),
         }
     }
 }
@@ -294,6 +298,17 @@ fn packages(is_there: impl Fn(&str) -> bool) -> Option<Need> {
     })
 }
 
+fn musl(is_there: impl Fn(&str) -> bool) -> Option<Need> {
+    (!is_there("musl-gcc")).then(|| Need {
+        what: "musl-tools".to_owned(),
+        why: "a second C library, whose resolver asks in the tests",
+        ways: vec![Way {
+            steps: apt(&["musl-tools"]),
+        }],
+        optional: false,
+    })
+}
+
 fn bpffs(mounts: &str) -> Option<Need> {
     let mounted = mounts.lines().any(|line| {
         let mut words = line.split(' ').skip(1);
@@ -378,6 +393,14 @@ mod tests {
         let arch = packages(|program| matches!(program, "pacman" | "ip" | "dig" | "kdig")).unwrap();
         let line = "pacman -S --needed bpf";
         assert!(commands(&arch).ends_with(line), "{}", commands(&arch));
+    }
+
+    #[test]
+    fn musl_is_known_by_its_compiler() {
+        assert!(musl(|program| program == "musl-gcc").is_none());
+        let need = musl(|_| false).unwrap();
+        let line = "apt-get install -y --no-install-recommends musl-tools";
+        assert!(commands(&need).ends_with(line), "{}", commands(&need));
     }
 
     #[test]

@@ -2,23 +2,38 @@
 
 use std::net::IpAddr;
 
-use crate::kernel::{Follower, KernelError, Options};
+use crate::kernel::{Follower, KernelError, Options, VLANS};
 
 /// The kernel's limit on a device's name, without the terminating zero (`IFNAMSIZ` - 1).
 const DEVICE_NAME_BYTES_MAX: usize = 15;
 
 /// Options that do not go together.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "--attach answers nothing without --answer-for: name the address that pods send their queries to, such as --answer-for 10.96.0.10 (see nameserver in a pod's /etc/resolv.conf)"
-)]
-pub(super) struct NoDestination;
+pub(super) enum Contradiction {
+    #[error(
+        "--attach answers nothing without --answer-for: name the address that pods send their queries to, such as --answer-for 10.96.0.10 (see nameserver in a pod's /etc/resolv.conf)"
+    )]
+    NoDestination,
+    #[error("--trusted {0} is not attached: name it in --attach, too")]
+    NotAttached(String),
+    #[error(
+        "--vlan was given {0} times: at most {VLANS} are possible; attach to the VLANs' own devices instead"
+    )]
+    Vlans(usize),
+}
 
-pub(super) fn check(options: &Options) -> Result<(), NoDestination> {
+pub(super) fn check(options: &Options) -> Result<(), Contradiction> {
     if !options.devices.is_empty() && options.answer_for.is_empty() {
-        return Err(NoDestination);
+        return Err(Contradiction::NoDestination);
     }
-    Ok(())
+    if options.vlans.len() > VLANS {
+        return Err(Contradiction::Vlans(options.vlans.len()));
+    }
+    let stranger = (options.trusted.iter()).find(|device| !options.devices.contains(device));
+    match stranger {
+        Some(device) => Err(Contradiction::NotAttached(device.clone())),
+        None => Ok(()),
+    }
 }
 
 /// Prepares what the options ask for; `None` where they ask for nothing, or the build has no programs.

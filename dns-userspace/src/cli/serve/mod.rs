@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
 use hickory_proto::rr::Name;
 use ipnet::IpNet;
 
 use crate::{
-    kernel::{Hook, LEASE_DEFAULT, Options as KernelOptions},
+    kernel::{Hook, LEASE_DEFAULT, Options as KernelOptions, RATE_LIMIT_MAX},
     logging::{self, LogFormat},
     zone::ZoneConfig,
 };
@@ -41,14 +41,18 @@ Examples:
   does not answer goes on as before:
     hopzero serve --manifests ./manifests --attach veth1 --answer-for 10.96.0.10
 
+  On a card, in VLAN 100 and without a tag, 50 denials or large answers a second to a /24:
+    hopzero serve --manifests ./manifests --attach eth0 --answer-for 10.96.0.10 \\
+        --vlan 100 --rate-limit 50
+
 Exit status: 0 after SIGTERM or SIGINT, 1 on errors, 2 on a wrong command line.";
 
 /// Serve DNS for a cluster, from the kernel and from a socket.
 #[derive(Debug, Parser)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// Corefile: zones, addresses and plugins, as `CoreDNS` reads it.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "zone", "reverse_zone", "ttl"])]
+    /// Corefile: zones, addresses and plugins, as `CoreDNS` reads it. Not together with --attach yet.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "zone", "reverse_zone", "ttl", "attach"])]
     conf: Option<PathBuf>,
 
     /// Directory of Kubernetes manifests (*.yaml, *.yml, *.json, at any depth); it is watched.
@@ -71,11 +75,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=3600))]
     ttl: u32,
 
+    /// Rotate the A and AAAA records of an answer from query to query, as the loadbalance plugin of `CoreDNS` does.
+    #[arg(long, value_name = "on|off", value_enum, default_value_t = Switch::On, hide_possible_values = true)]
+    loadbalance: Switch,
+
     /// Assign addresses of this network to Services without one. May be given for each family.
     #[arg(long, value_name = "CIDR")]
     service_cidr: Vec<IpNet>,
 
-    /// Unix socket that `hopzero stats` asks [default: /run/hopzero/control.sock].
+    /// Unix socket that `hopzero stats` and `hopzero kernel` ask [default: /run/hopzero/control.sock].
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
 
@@ -112,6 +120,24 @@ struct KernelArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     names_max: Option<u32>,
 
+    /// VLAN whose queries are answered too, 1 to 4094: those with its tag (802.1Q), which answers carry as it
+    /// was. May be given up to eight times. Queries of other VLANs pass. It is for a device under VLAN
+    /// devices; one of those itself sees no tags. XDP in a driver sees the tags that the card
+    /// leaves in the frame (`ethtool -K DEV rxvlan off`).
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
+    vlan: Vec<u16>,
+
+    /// Denials and answers of more than twice the query's length that one network (an IPv4 /24, an IPv6
+    /// /56) is sent a second by XDP; what is above is TC=1 alone, and real clients come back over
+    /// TCP. 0 is no limit [default: 200 on network cards, no limit on other devices].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(RATE_LIMIT_MAX)))]
+    rate_limit: Option<u32>,
+
+    /// Device of --attach whose clients cannot lie about their addresses: it has no --rate-limit. May
+    /// be given several times.
+    #[arg(long, value_name = "DEV[,DEV...]", value_delimiter = ',', value_parser = kernel::parse_device)]
+    trusted: Vec<String>,
+
     /// How long the kernel answers without a renewal, which comes every second. A daemon that hangs or
     /// is stopped loses the lease, and the kernel passes everything.
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs(), value_parser = clap::value_parser!(u64).range(2..=60))]
@@ -122,15 +148,26 @@ struct KernelArgs {
     trace: bool,
 }
 
-impl From<KernelArgs> for KernelOptions {
-    fn from(args: KernelArgs) -> Self {
-        Self {
-            devices: args.attach,
-            hook: args.hook,
-            answer_for: args.answer_for,
-            names_max: args.names_max,
-            lease: Duration::from_secs(args.lease),
-            trace: args.trace,
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+impl KernelArgs {
+    fn options(self, rotate: bool) -> KernelOptions {
+        KernelOptions {
+            devices: self.attach,
+            hook: self.hook,
+            answer_for: self.answer_for,
+            names_max: self.names_max,
+            vlans: self.vlan,
+            rate_limit: self.rate_limit,
+            trusted: self.trusted,
+            lease: Duration::from_secs(self.lease),
+            rotate,
+            trace: self.trace,
         }
     }
 }
@@ -144,13 +181,15 @@ struct Options {
     listen: Vec<SocketAddr>,
     zone: ZoneConfig,
     control: Option<PathBuf>,
+    rotate: bool,
     kernel: KernelOptions,
 }
 
 pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     logging::init(args.log_format, args.log_level.as_deref())
         .unwrap_or_else(|error| usage(ErrorKind::InvalidValue, error));
-    let kernel = KernelOptions::from(args.kernel);
+    let rotate = args.loadbalance == Switch::On;
+    let kernel = args.kernel.options(rotate);
     kernel::check(&kernel).unwrap_or_else(|error| usage(ErrorKind::MissingRequiredArgument, error));
     let options = Options {
         conf: args.conf,
@@ -163,6 +202,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
             ttl: args.ttl,
         },
         control: args.control,
+        rotate,
         kernel,
     };
     tokio::runtime::Builder::new_multi_thread()

@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Options, kernel, sites::Sites};
 use crate::{
-    control::{self, Control, Report},
-    kernel::{Follower, RENEWED_EVERY},
+    control::{self, Control, Reply, Report, Request, SwitchReply},
+    kernel::{Follower, RENEWED_EVERY, SwitchError},
     socket::SocketCounters,
     source::{Batch, Source, manifests::Manifests},
     zone::Zone,
@@ -45,7 +45,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let signals = Signals::new()?;
     let sites = match &options.conf {
         Some(path) => Sites::of_corefile(path)?,
-        None => Sites::of_zone(options.listen, options.zone)?,
+        None => Sites::of_zone(options.listen, options.zone, options.rotate)?,
     };
     let control = bind_control(options.control.as_deref())?;
     let follower = kernel::follower(options.kernel)?;
@@ -65,15 +65,24 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let listen = listen.join(",");
     if let Some(control) = control {
         let (synchronised, counters) = (Arc::clone(&synchronised), Arc::clone(&counters));
-        let report = move || Report {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_seconds: started.elapsed().as_secs(),
-            synchronised: synchronised.load(Ordering::Acquire),
-            kernel: kernel.as_ref().map(|status| status.report()),
-            socket: counters.snapshot(),
+        let reply = move |request| match request {
+            Request::Report => Reply::Report(Box::new(Report {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                uptime_seconds: started.elapsed().as_secs(),
+                synchronised: synchronised.load(Ordering::Acquire),
+                kernel: kernel.as_ref().map(|status| status.report()),
+                socket: counters.snapshot(),
+            })),
+            Request::Switch(switch) => {
+                let kernel = kernel.as_ref().ok_or(SwitchError::NotAttached);
+                Reply::Switch(match kernel.and_then(|status| status.switch(&switch)) {
+                    Ok(off) => SwitchReply::Done(off),
+                    Err(error) => SwitchReply::Refused(error.to_string()),
+                })
+            }
         };
-        let running = control.run(report, stop.clone());
+        let running = control.run(reply, stop.clone());
         tasks.spawn(async move {
             running.await;
             Ok(())
@@ -142,8 +151,8 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
 
 /// Applies batches until there is no more source. The programs are detached on return.
 ///
-/// The lease is renewed here, after each batch and when none comes, and nowhere else: whatever keeps a
-/// batch from being applied keeps the lease from being renewed. (That a source has fallen silent cannot
+/// The lease is renewed here, before and after each batch, as it makes progress, and when none comes, and
+/// nowhere else: whatever keeps a batch from being applied keeps the lease from being renewed. (That a source has fallen silent cannot
 /// be seen here: it looks like one that has nothing to say.)
 fn apply(
     mut changes: mpsc::Receiver<Batch>,
@@ -161,12 +170,18 @@ fn apply(
             Ok(Some(batch)) => batch,
             Ok(None) => return Ok(()),
             Err(_elapsed) => {
-                if let Some(follower) = &mut follower {
+                if let (Some(follower), Some(zone)) = (&mut follower, zones.first()) {
+                    follower.follow(&*zone.read().map_err(|_| poisoned())?, &[])?;
                     follower.renew();
                 }
                 continue;
             }
         };
+        // All that came before is applied. A large batch may take a second or two before it comes to the publisher,
+        // from where on its progress renews the lease.
+        if let Some(follower) = &mut follower {
+            follower.renew();
+        }
         let mut is_synchronised = true;
         for (index, zone) in zones.iter().enumerate() {
             let touched = (zone.write().map_err(|_| poisoned())?).apply(batch.clone(), now_unix());

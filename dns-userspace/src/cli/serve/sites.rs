@@ -26,14 +26,24 @@ pub(super) struct Sites {
 
 impl Sites {
     /// One zone, without plugins.
-    pub fn of_zone(listen: Vec<SocketAddr>, config: ZoneConfig) -> anyhow::Result<Self> {
+    pub fn of_zone(
+        listen: Vec<SocketAddr>,
+        config: ZoneConfig,
+        rotate: bool,
+    ) -> anyhow::Result<Self> {
         let zone = Arc::new(RwLock::new(Zone::new(config)));
         let config = ServerConfig {
             listen,
             ..ServerConfig::default()
         };
         Ok(Sites {
-            sockets: vec![(Server::bind(config)?, Arc::new(Only(Arc::clone(&zone))))],
+            sockets: vec![(
+                Server::bind(config)?,
+                Arc::new(Only {
+                    resolver: Arc::clone(&zone),
+                    rotate,
+                }),
+            )],
             zones: vec![zone],
         })
     }

@@ -213,13 +213,72 @@ fn narrow_reverse_zones() {
     assert!(rrsets.iter().all(|RrSet { ttl, .. }| *ttl == 30));
 }
 
+fn alias(name: &str, target: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\n\
+         spec: {{type: ExternalName, externalName: {target}}}\n---\n"
+    )
+}
+
 #[test]
-fn only_the_socket_answers_for_pods_and_aliases() {
+fn a_target_touches_its_aliases() {
+    let inside = |name: &str| format!("{name}.svc.cluster.local");
+    let web = |address: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop}}\n\
+             spec: {{clusterIP: {address}, ports: [{{name: http, port: 80}}]}}\n---\n"
+        )
+    };
+    let mut zone = zone_of(
+        &(NAMESPACE.to_owned()
+            + &alias("one", &inside("Web.Shop"))
+            + &alias("two", &inside("web.shop"))
+            + &alias("chain", &inside("one.shop"))
+            + &alias("out", "web.shop.svc.example.com")),
+    );
+    let all = ["web.shop", "one.shop", "two.shop"];
+    // Its coming, its change and its going.
+    let port = ["_http._tcp.web.shop", "_tcp.web.shop"];
+    let touched = apply(&mut zone, &web("10.96.0.1"));
+    assert_eq!(touched, set(&[&all[..], &port, &REVERSE].concat()));
+    let node = |zone: &Zone, alias: &str| zone.node(&name(&inside(alias)).to_lowercase());
+    assert!(matches!(node(&zone, "one.shop"), Node::Alias(_)));
+    for other in ["chain.shop", "out.shop"] {
+        assert_eq!(node(&zone, other), Node::SocketOnly, "{other}");
+    }
+    let touched = apply(&mut zone, &web("10.96.0.2"));
+    assert!(touched.is_superset(&set(&all)), "{touched:?}");
+    // An alias that has another target is not touched any more.
+    let touched = apply(&mut zone, &alias("two", &inside("db.shop")));
+    assert_eq!(touched, set(&["two.shop"]));
+    let touched = delete(&mut zone, Kind::Service, "shop", "web");
+    assert!(touched.contains("one.shop") && !touched.contains("two.shop"));
+    assert_eq!(node(&zone, "one.shop"), Node::SocketOnly);
+    // An alias that goes, with its namespace too.
+    delete(&mut zone, Kind::Service, "shop", "two");
+    delete(&mut zone, Kind::Namespace, "", "shop");
+    assert!(zone.aliases.is_empty());
+}
+
+/// What 10.96.0.1 brings to an empty reverse zone.
+const REVERSE: [&str; 4] = [
+    "10.in-addr.arpa.",
+    "96.10.in-addr.arpa.",
+    "0.96.10.in-addr.arpa.",
+    "1.0.96.10.in-addr.arpa.",
+];
+
+#[test]
+fn only_the_socket_answers_for_pods_and_aliases_that_lead_elsewhere() {
     let zone = zone_of(include_str!("external.yaml"));
     for text in [
         "pod.cluster.local.",
         "a.pod.cluster.local.",
         "out.shop.svc.cluster.local.",
+        "twice.shop.svc.cluster.local.",
+        "lost.shop.svc.cluster.local.",
+        "self.shop.svc.cluster.local.",
+        "ping.shop.svc.cluster.local.",
     ] {
         assert_eq!(zone.node(&name(text)), Node::SocketOnly, "{text}");
     }

@@ -90,8 +90,19 @@ fn service() -> impl Strategy<Value = Object> {
         3 => Just(vec!["None".to_owned()]),
         1 => Just(Vec::new()),
     ];
-    let alias =
-        prop::option::weighted(0.15, one_of(&["example.com", "web.shop.svc.cluster.local"]));
+    let alias = prop::option::weighted(
+        0.25,
+        one_of(&[
+            "example.com",
+            "web.shop.svc.cluster.local",
+            "DB.kube-system.svc.cluster.local.",
+            "pod-0.db.shop.svc.cluster.local",
+            "ns.dns.cluster.local",
+            "shop.svc.cluster.local",
+            "1.0.96.10.in-addr.arpa",
+            "a.pod.cluster.local",
+        ]),
+    );
     (namespace_name(), service_name(), addresses, ports(), alias).prop_map(
         |(namespace, name, addresses, ports, alias)| {
             let ports = ports.into_iter().map(|(name, protocol, port)| ServicePort {

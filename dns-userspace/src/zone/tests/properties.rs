@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Name, RecordType},
+    rr::{Name, RData, RecordType, rdata::CNAME},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     source::Change,
-    zone::{Node, records::TYPES},
+    zone::{Node, RrSet, records::TYPES},
 };
 
 fn rebuilt(objects: &Objects, serial: u32) -> Zone {
@@ -102,6 +102,26 @@ proptest! {
                 let answer = zone.lookup(&asked, rtype).expect("ours");
                 match zone.node(&name) {
                     Node::SocketOnly => {}
+                    Node::Alias(alias) => {
+                        let asks = |rrset: &&RrSet| rrset.rtype == rtype;
+                        let rrset = alias.addresses.iter().find(asks);
+                        if rtype != RecordType::CNAME && rrset.is_none() {
+                            continue;
+                        }
+                        prop_assert_eq!(answer.rcode, ResponseCode::NoError);
+                        prop_assert!(answer.authority.is_empty() && answer.additionals.is_empty());
+                        let said = answer.answers.iter().map(|r| (r.ttl, r.data.clone()));
+                        let of = |rrset: &RrSet| (rrset.ttl, rrset.rdata.clone());
+                        let sets = [Some(&alias.cname), rrset].into_iter().flatten().map(of);
+                        let sets = sets.flat_map(|(ttl, all)| all.into_iter().map(move |d| (ttl, d)));
+                        prop_assert_eq!(said.collect::<Vec<_>>(), sets.collect::<Vec<_>>());
+                        let owners: Vec<_> = answer.answers.iter().map(|r| r.name.clone()).collect();
+                        prop_assert!(owners[0].eq_case(&asked));
+                        let RData::CNAME(CNAME(target)) = &alias.cname.rdata[0] else {
+                            panic!("{alias:?}");
+                        };
+                        prop_assert!(owners[1..].iter().all(|owner| owner.eq_case(target)));
+                    }
                     Node::Absent => {
                         prop_assert_eq!(answer.rcode, ResponseCode::NXDomain);
                         prop_assert_eq!(answer.authority.len(), 1);

@@ -1,0 +1,128 @@
+//! What others may know of the kernel's part, at any time.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hopzero_common::reason::Reason;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Counters, Kernel, KernelError,
+    switch::{Switch, SwitchError, Switched, Switches},
+};
+
+/// What the control socket reports.
+#[derive(Default)]
+pub struct Status(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    loaded: Option<Loaded>,
+    figures: Figures,
+}
+
+/// The programs that answer.
+struct Loaded {
+    description: Value,
+    counters: Arc<Counters>,
+    switches: Switches,
+    /// What those before them have counted.
+    before: Vec<(Reason, u64)>,
+}
+
+/// Numbers that change, from the start on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Figures {
+    /// Names with an entry.
+    pub names: u32,
+    /// Names that did not fit.
+    pub rejected: u64,
+    /// Batches that became visible as one step.
+    pub flips: u64,
+    /// Those for which there was no room.
+    pub builds_failed: u64,
+    /// Larger tables that were made.
+    pub growths: u64,
+    /// Larger tables that could not be made.
+    pub growths_failed: u64,
+}
+
+impl Status {
+    /// For the control socket; `null` until the programs are attached.
+    pub fn report(&self) -> Value {
+        let inner = self.lock();
+        let Some(loaded) = &inner.loaded else {
+            return Value::Null;
+        };
+        let mut report = loaded.description.clone();
+        let figures = inner.figures;
+        report["names"] = json!(figures.names);
+        report["rejected"] = json!(figures.rejected);
+        report["flips"] = json!(figures.flips);
+        report["builds_failed"] = json!(figures.builds_failed);
+        report["growths"] = json!(figures.growths);
+        report["growths_failed"] = json!(figures.growths_failed);
+        let off = loaded.switches.off();
+        report["hooks_off"] = json!(off.hooks);
+        report["zones_off"] = json!(off.zones);
+        report["counters"] = match loaded.sums() {
+            Ok(counters) => counters
+                .into_iter()
+                .map(|(reason, packets)| (reason.label().to_owned(), json!(packets)))
+                .collect::<Map<_, _>>()
+                .into(),
+            Err(error) => json!({"error": error.to_string()}),
+        };
+        report
+    }
+
+    /// These programs answer from now on; those before them no longer count.
+    pub(super) fn loaded(&self, kernel: &Kernel) -> Result<(), KernelError> {
+        let mut inner = self.lock();
+        let switches = kernel.switches();
+        let before = match &inner.loaded {
+            Some(loaded) => {
+                // Again: there may have been a switch since they were taken over.
+                switches.follow(&loaded.switches);
+                loaded.sums()?
+            }
+            None => Vec::new(),
+        };
+        inner.loaded = Some(Loaded {
+            description: kernel.describe(),
+            counters: kernel.counters(),
+            switches,
+            before,
+        });
+        Ok(())
+    }
+
+    /// Switches answering off or on.
+    ///
+    /// # Errors
+    /// There is nothing of that name to be switched.
+    pub fn switch(&self, switch: &Switch) -> Result<Switched, SwitchError> {
+        let inner = self.lock();
+        let loaded = inner.loaded.as_ref().ok_or(SwitchError::NotAttached)?;
+        loaded.switches.set(switch)
+    }
+
+    pub(super) fn figures(&self, figures: Figures) {
+        self.lock().figures = figures;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Whoever panicked has left whole values behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Loaded {
+    /// Packets by reason since the start, those of the programs before included.
+    fn sums(&self) -> Result<Vec<(Reason, u64)>, KernelError> {
+        let mut sums = self.counters.read()?;
+        for ((_, sum), (_, before)) in sums.iter_mut().zip(&self.before) {
+            *sum += before;
+        }
+        Ok(sums)
+    }
+}

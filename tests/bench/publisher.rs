@@ -1,0 +1,283 @@
+//! How fast the daemon's publisher writes the maps of loaded programs.
+//!
+//! A record update is a name whose record was written, replaced or removed. A change touches more
+//! names than that (the empty ones of reverse zones, which the kernel does not keep), and they cost time
+//! too, but do not count: which did is found out by a table of our own that follows.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use hickory_proto::rr::Name;
+use hopzero::{
+    publisher::{
+        encode::Encoder,
+        table::{Put, Table},
+    },
+    source::Change,
+    zone::Zone,
+};
+
+use crate::{
+    cpu,
+    figures::{Figures, Target},
+    subject::{Hopzero, with_room},
+    world,
+};
+
+/// Changes of a batch.
+const BATCH: u32 = 1000;
+/// What batches are to reach, updates a second.
+const RATE: Target = Target::AtLeast(500_000.0);
+/// When changes come, Unix time.
+const NOW: u32 = 1_700_000_000;
+
+/// A kind of change: its figures, what it is, its changes of a round, and its target.
+struct Workload {
+    figure: &'static str,
+    what: &'static str,
+    /// Changes by services of the zone and the round.
+    changes: fn(u32, u8) -> Vec<Change>,
+    target: Target,
+    /// How often a round does it, each time with another version.
+    times: u8,
+}
+
+const WORKLOADS: [Workload; 3] = [
+    Workload {
+        figure: "endpoint",
+        what: "one change a batch: an endpoint of a headless service of ten moves",
+        changes: |services, version| world::headless(services, version).to_vec(),
+        target: Target::None,
+        times: 100,
+    },
+    Workload {
+        figure: "endpoints_1000",
+        what: "1,000 changes a batch, each an endpoint of another service",
+        changes: |services, version| {
+            let numbers = services..services + BATCH;
+            numbers
+                .flat_map(|number| world::headless(number, version))
+                .collect()
+        },
+        target: RATE,
+        times: 1,
+    },
+    Workload {
+        figure: "services_1000",
+        what: "1,000 changes a batch, each the address of another ClusterIP service",
+        changes: |services, version| {
+            // Far from each other, as a cluster's changes are.
+            let numbers = (0..BATCH).map(|number| number * (services / BATCH));
+            numbers
+                .map(|number| world::readdressed(number, version))
+                .collect()
+        },
+        target: RATE,
+        times: 1,
+    },
+];
+
+/// Measures full publishing, then changes.
+pub fn measure(quick: bool, services: u32) -> anyhow::Result<Figures> {
+    let rounds = if quick { 5 } else { 15 };
+    cpu::pin_this_thread(cpu::CLIENT_CPU)?;
+    println!("\nbuilding a zone of {services} services …");
+    let mut zone = world::zone(services)?;
+    let headless = (services..services + BATCH).flat_map(|number| world::headless(number, 0));
+    zone.apply(headless.collect(), NOW);
+    let mut figures = Figures::default();
+    full(&zone, if quick { 3 } else { 7 }, &mut figures)?;
+
+    let mut hopzero = Hopzero::new(&zone)?;
+    let mut shadow = Shadow::new(&zone, &hopzero);
+    for workload in &WORKLOADS {
+        let (mut rounds_of, mut version) = (Rounds::default(), 0);
+        for round in 0..rounds {
+            let mut sum = Round::default();
+            for _ in 0..workload.times {
+                // 1 to 15, none the same as the one before.
+                version = version % 15 + 1;
+                let changes = (workload.changes)(services, version);
+                let started = Instant::now();
+                let touched = zone.apply(changes, NOW + u32::from(version));
+                sum.apply += started.elapsed();
+                sum.updates += shadow.follow(&zone, &touched);
+                sum.names += touched.len();
+                // The second to go finds the caches warm: they take turns.
+                if round % 2 == 0 {
+                    sum.parts(&zone, &touched);
+                }
+                let started = Instant::now();
+                hopzero.loaded.kernel.publisher.publish(&zone, &touched);
+                sum.publish += started.elapsed();
+                if round % 2 == 1 {
+                    sum.parts(&zone, &touched);
+                }
+            }
+            rounds_of.add(&sum);
+        }
+        rounds_of.figures(workload, &mut figures);
+    }
+    Ok(figures)
+}
+
+/// Every name of the zone, each time into new maps.
+fn full(zone: &Zone, rounds: usize, figures: &mut Figures) -> anyhow::Result<()> {
+    let (mut rates, mut ns) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let mut hopzero = Hopzero::empty(zone)?;
+        let publisher = &mut hopzero.loaded.kernel.publisher;
+        let started = Instant::now();
+        publisher.publish_all(zone);
+        let seconds = started.elapsed().as_secs_f64();
+        let names = f64::from(publisher.table().names());
+        rates.push(names / seconds);
+        ns.push(seconds / names * 1e9);
+    }
+    let what = "records a second, all names of the zone into new maps";
+    figures.add("publisher.full", what, "1/s", Target::None, rates);
+    figures.add(
+        "publisher.full.ns",
+        "the same, ns a record",
+        "ns",
+        Target::None,
+        ns,
+    );
+    Ok(())
+}
+
+/// A table in this process that holds what the maps hold, to see which records a change changes.
+struct Shadow {
+    table: Table,
+    encoder: Encoder,
+}
+
+impl Shadow {
+    fn new(zone: &Zone, hopzero: &Hopzero) -> Self {
+        let mut shadow = Shadow {
+            table: Table::heap(with_room(hopzero.size), 1),
+            encoder: Encoder::default(),
+        };
+        let names: Vec<Name> = zone.names().collect();
+        shadow.follow(zone, &names);
+        shadow
+    }
+
+    /// Records that these names' state changes.
+    fn follow(&mut self, zone: &Zone, touched: &[Name]) -> usize {
+        let changed = touched.iter().filter(|name| {
+            if let Some(record) = self.encoder.encode(zone, 0, name, &zone.node(name)) {
+                return self.table.put(&record) == Put::Written;
+            }
+            let before = self.table.names();
+            self.table.remove(self.encoder.words_of(name));
+            self.table.names() != before
+        });
+        changed.count()
+    }
+}
+
+/// What one round took.
+#[derive(Default)]
+struct Round {
+    updates: usize,
+    names: usize,
+    apply: Duration,
+    publish: Duration,
+    node: Duration,
+    zone_of: Duration,
+    encode: Duration,
+}
+
+impl Round {
+    /// Times the publisher's parts by themselves, on the same names, one name after the other as it does.
+    fn parts(&mut self, zone: &Zone, touched: &[Name]) {
+        let started = Instant::now();
+        for name in touched {
+            black_box(zone.node(name));
+        }
+        let node = started.elapsed();
+
+        let started = Instant::now();
+        for name in touched {
+            black_box(zone.zone_of(name));
+        }
+        self.zone_of += started.elapsed();
+
+        let mut encoder = Encoder::default();
+        let started = Instant::now();
+        for name in touched {
+            if encoder.encode(zone, 0, name, &zone.node(name)).is_none() {
+                black_box(encoder.words_of(name));
+            }
+        }
+        self.encode += started.elapsed().saturating_sub(node);
+        self.node += node;
+    }
+}
+
+/// Figures of all rounds.
+#[derive(Default)]
+struct Rounds {
+    rate: Vec<f64>,
+    /// Names that are touched for each record that changes.
+    names: Vec<f64>,
+    /// ns of an update: apply, publish; and of the latter node, zone, encode, the rest.
+    ns: [Vec<f64>; 6],
+}
+
+impl Rounds {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    fn add(&mut self, round: &Round) {
+        let updates = round.updates as f64;
+        self.rate.push(updates / round.publish.as_secs_f64());
+        self.names.push(round.names as f64 / updates);
+        let ns = |time: Duration| time.as_secs_f64() * 1e9 / updates;
+        let (publish, node) = (ns(round.publish), ns(round.node));
+        let (zone_of, encode) = (ns(round.zone_of), ns(round.encode));
+        let rest = publish - node - zone_of - encode;
+        let all = [ns(round.apply), publish, node, zone_of, encode, rest];
+        for (runs, ns) in self.ns.iter_mut().zip(all) {
+            runs.push(ns);
+        }
+    }
+
+    fn figures(self, workload: &Workload, figures: &mut Figures) {
+        let name = format!("publisher.{}", workload.figure);
+        let what = format!("record updates a second, {}", workload.what);
+        figures.add(&name, &what, "1/s", workload.target, self.rate);
+        let mut add = |part: &str, what: &str, unit, runs| {
+            figures.add(&format!("{name}.{part}"), what, unit, Target::None, runs);
+        };
+        add(
+            "names",
+            "names touched for each record that changes",
+            "names",
+            self.names,
+        );
+        let [apply, publish, node, zone_of, encode, rest] = self.ns;
+        add(
+            "ns",
+            "publishing, ns for each record that changes",
+            "ns",
+            publish,
+        );
+        add("node", "of it: what the zone has of the names", "ns", node);
+        add("zone", "of it: which zone they are in", "ns", zone_of);
+        add("encode", "of it: from that to a record", "ns", encode);
+        add(
+            "rest",
+            "of it: finding and writing the entry and the cells; caches that are cold",
+            "ns",
+            rest,
+        );
+        add(
+            "apply",
+            "before it: applying the change to the zone",
+            "ns",
+            apply,
+        );
+    }
+}
