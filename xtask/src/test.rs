@@ -107,7 +107,8 @@ impl Layer {
                 command.args(["--", "offloads::", "--test-threads=1"]);
             }
         } else if self == Self::Model {
-            command.args(["-p", "hopzero", "--features", "loom", "--test", "model"]);
+            command.args(["-p", "hopzero", "--no-default-features"]);
+            command.args(["--features", "loom", "--test", "model"]);
             // What was explored is said by tests that pass.
             command.args(["--", "--nocapture"]);
         } else {

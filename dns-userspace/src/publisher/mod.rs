@@ -159,10 +159,7 @@ impl Publisher {
             }
             report(index, progress);
         }
-        let generation = self.table.finish();
-        self.programs.set_generation(generation);
-        self.builds.flipped += 1;
-        self.settle();
+        self.flip();
         self.renew_touched_zones(zone, touched);
         Ok(())
     }
@@ -177,6 +174,25 @@ impl Publisher {
         }
         self.warn_of_rejected(rejected);
         self.renew_touched_zones(zone, touched);
+        if self.table.is_marked_up() {
+            self.tidy();
+        }
+    }
+
+    /// Turns to a copy of the index without the marks of names that are gone.
+    fn tidy(&mut self) {
+        self.settle();
+        if self.table.begin() {
+            self.flip();
+        }
+    }
+
+    /// Ends a build: it is put in use, and what only the generation before leads to is free when nobody reads that.
+    fn flip(&mut self) {
+        let generation = self.table.finish();
+        self.programs.set_generation(generation);
+        self.builds.flipped += 1;
+        self.settle();
     }
 
     /// Waits until nobody reads the generation before, so that what only it leads to is free.

@@ -7,12 +7,16 @@
 //!
 //! Many changes can become visible as one, see [`generations`](super::generations).
 
+mod marks;
+
 use hopzero_common::{
     layout::{Entry, Generation, bucket_of, home_of},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NAME_WORDS_MAX, PROBE_BUCKETS_MAX, RECORD_CELLS_MAX},
     lookup::{self, AtomicU64},
     name,
 };
+
+use marks::Marks;
 
 use super::{encode::EncodedRecord, generations::Generations, heap::Heap, memory::Words};
 
@@ -71,6 +75,7 @@ pub struct Table {
     names: u32,
     /// The cell of a record that is no name's: an entry that points there passes, and is not missed.
     tombstone: u32,
+    marks: Marks,
 }
 
 /// What came of a [`Table::put`].
@@ -103,6 +108,7 @@ impl Table {
             generations: Generations::new(capacity.buckets),
             names: 0,
             tombstone: 0,
+            marks: Marks::default(),
         };
         // The first cell: it stays zero, and zero has no valid check.
         table.tombstone = table.heap.take(1, 0).unwrap_or(0);
@@ -143,7 +149,11 @@ impl Table {
     /// Begins a build: what follows goes to the other generation, which nobody reads until it is told.
     /// False if somebody may still read it.
     pub fn begin(&mut self) -> bool {
-        self.generations.begin(&self.index, self.names)
+        let begins = self.generations.begin(&self.index, self.names);
+        if begins && self.has_stale_marks() {
+            self.renew_marks();
+        }
+        begins
     }
 
     /// Ends a build that failed: everything is as it was before.
@@ -153,6 +163,11 @@ impl Table {
                 self.heap.give(entry.cell(), entry.cells());
             }
             self.names = names;
+            // Those of the generation that is written again.
+            let last =
+                (0..self.capacity.buckets).map(|bucket| self.index.load(self.last_word(bucket)));
+            let marked = last.filter(|word| word & Entry::OVERFLOW != 0).count();
+            self.marks.count = u32::try_from(marked).unwrap_or(u32::MAX);
         }
     }
 
@@ -302,7 +317,7 @@ impl Table {
     }
 
     /// A free entry for a hash; buckets before it are marked as overflowed first.
-    fn free_place(&self, hash: u64) -> Option<usize> {
+    fn free_place(&mut self, hash: u64) -> Option<usize> {
         let free = self.buckets(hash).find_map(|bucket| {
             (bucket..bucket + BUCKET_ENTRIES)
                 .find(|word| Entry(self.index.load(*word)).cells() == 0)
@@ -311,9 +326,7 @@ impl Table {
             if (bucket..bucket + BUCKET_ENTRIES).contains(&free) {
                 break;
             }
-            let last = bucket + BUCKET_ENTRIES - 1;
-            self.index
-                .publish(last, self.index.load(last) | Entry::OVERFLOW);
+            self.mark(bucket + BUCKET_ENTRIES - 1);
         }
         Some(free)
     }

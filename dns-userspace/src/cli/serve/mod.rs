@@ -116,7 +116,8 @@ struct KernelArgs {
     #[arg(long, value_name = "IP", value_parser = kernel::parse_destination)]
     answer_for: Vec<IpAddr>,
 
-    /// Names that the kernel's table can hold; the rest is answered by the socket.
+    /// Names that the kernel's table can hold; the rest is answered by the socket. Without a bound the table
+    /// grows when it is full.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     names_max: Option<u32>,
 

@@ -2,6 +2,7 @@
 //! mapping of the same memory.
 
 mod full;
+mod marks;
 mod steps;
 mod world;
 

@@ -61,6 +61,17 @@ pub fn advance(zone: &mut Zone, version: u8) -> Vec<Name> {
     zone.apply(changes(version, 0..SERVICES), NOW + u32::from(version))
 }
 
+/// The changes that take some services away.
+pub fn gone(services: impl Iterator<Item = u16>) -> Vec<Change> {
+    let mut gone = changes(0, services);
+    for change in &mut gone {
+        if let Change::Upsert(object) = change {
+            *change = Change::Delete(object.key());
+        }
+    }
+    gone
+}
+
 /// The changes that bring some services to a version.
 pub fn changes(version: u8, services: impl Iterator<Item = u16>) -> Vec<Change> {
     services
