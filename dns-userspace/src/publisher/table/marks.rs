@@ -15,8 +15,9 @@ use super::{PROBES, Table};
 
 /// Marks of overflow that are not worth a look at every name: one bucket in so many.
 const MARKS_SPARED_ONE_IN: u32 = 64;
-/// Marked buckets, one in so many, from which on a lookup that finds nothing scans well over one bucket.
-const MARKED_UP_ONE_IN: u32 = 4;
+/// Marked buckets, one in so many, from which on misses are worth a build. Of those that are scanned then, one in
+/// thousands meets as many marked buckets in a row as make it say nothing.
+const MARKED_UP_ONE_IN: u32 = 8;
 
 /// Buckets that are marked.
 #[derive(Clone, Copy, Debug, Default)]

@@ -18,7 +18,9 @@ fn names_that_come_and_go_leave_no_marks_behind() {
         publisher(Capacity::new(u32::from(AT_ONCE) * 3, 4000), Wait::ForRuns);
     publisher.publish_all(&zone);
     let buckets = publisher.table().capacity().buckets;
-    for round in 0..300_u16 {
+    let (rounds, absent) = (300_u16, 50_u32);
+    let mut unproven = 0;
+    for round in 0..rounds {
         let services = || (0..AT_ONCE).map(|service| round * AT_ONCE + service);
         let touched = zone.apply(world::changes(1, services()), 2);
         publisher.publish(&zone, &touched);
@@ -27,20 +29,22 @@ fn names_that_come_and_go_leave_no_marks_behind() {
             let found = run.address(&world::name(service));
             assert_eq!(found, Ok(world::address(service, 1)));
         }
-        for absent in 0..50 {
+        for absent in 0..absent {
             let name = Name::from_ascii(format!("no{absent}.shop.svc.cluster.local.")).unwrap();
-            // Where the scan ends with nothing found, and not because there are too many buckets.
-            assert_eq!(
-                run.address(&name),
-                Err(Reason::UnknownName),
-                "round {round}"
-            );
+            match run.address(&name) {
+                Err(Reason::UnknownName) => {}
+                // So many buckets in a row are marked that a miss says nothing.
+                Err(Reason::Internal) => unproven += 1,
+                other => panic!("{name}: {other:?}"),
+            }
         }
         drop(run);
         let touched = zone.apply(world::gone(services()), 3);
         publisher.publish(&zone, &touched);
-        assert!(publisher.table().marks() <= buckets / 2, "round {round}");
+        assert!(publisher.table().marks() <= buckets / 3, "round {round}");
     }
     assert!(publisher.builds().flipped > 0);
+    let asked = u32::from(rounds) * absent;
+    assert!(unproven * 500 < asked, "{unproven} of {asked}");
     assert_eq!(publisher.rejected(), 0);
 }
