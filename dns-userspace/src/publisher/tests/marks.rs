@@ -18,7 +18,7 @@ fn names_that_come_and_go_leave_no_marks_behind() {
         publisher(Capacity::new(u32::from(AT_ONCE) * 3, 4000), Wait::ForRuns);
     publisher.publish_all(&zone);
     let buckets = publisher.table().capacity().buckets;
-    let (rounds, absent) = (300_u16, 50_u32);
+    let (rounds, absent) = (100_u16, 50_u32);
     let mut unproven = 0;
     for round in 0..rounds {
         let services = || (0..AT_ONCE).map(|service| round * AT_ONCE + service);
