@@ -41,7 +41,7 @@ impl Table {
     }
 
     pub(super) fn has_stale_marks(&self) -> bool {
-        self.marks.count >= 2 * self.marks.needed + self.capacity.buckets / MARKS_SPARED_ONE_IN + 1
+        self.marks.count > 2 * self.marks.needed + self.capacity.buckets / MARKS_SPARED_ONE_IN
     }
 
     /// Marks in the copy, which nobody reads yet, the buckets that names are beyond, and no others.
