@@ -48,7 +48,7 @@ fuzz_target!(
         if let Err(error) = ORACLE.with(|oracle| oracle.judge(&packet, &outcome)) {
             panic!("{error}");
         }
-        let between = HOST.with(|host| host.run_between(&packet, LinkLayer::Unknown, 0));
+        let between = HOST.with(|host| host.run_between(&packet, LinkLayer::Unknown, None, 0));
         assert_eq!(outcome, between, "bytes outside of the packet matter");
     }
 );
