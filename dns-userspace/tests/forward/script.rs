@@ -7,6 +7,7 @@
 //! ask NAME TYPE [over tcp] [FLAGS]      a client asks, with ID and case as given (`id=7`)
 //! A gets PROTO NAME TYPE FLAGS          the next query that A gets is exactly this
 //! A says [CHANGES] RCODE [FLAGS] [; RECORDS…]      A's reply to it; CHANGES make it wrong
+//! A says#N …                            the same to the Nth query that A got
 //! A closes                              the connection of that query
 //! A returns                             A is a loop: asks us the same
 //! A quiet                               A gets nothing more

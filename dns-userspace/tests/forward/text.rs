@@ -71,7 +71,11 @@ fn set_flag(metadata: &mut Metadata, edns: &mut Option<Edns>, flag: &str) {
 pub fn show_query(proto: &str, bytes: &[u8]) -> String {
     let message = Message::from_vec(bytes).expect("a query that can be read");
     let query = &message.queries[0];
-    let mut text = format!("{proto} {} {}", show_name(&query.name), query.query_type);
+    let mut text = format!(
+        "{proto} {} {}",
+        show_name(&query.name),
+        show_type(query.query_type)
+    );
     if query.query_class != DNSClass::IN {
         write!(text, " {}", query.query_class).unwrap();
     }
@@ -81,7 +85,10 @@ pub fn show_query(proto: &str, bytes: &[u8]) -> String {
 
 /// A reply as the client gets it.
 pub fn show_reply(bytes: &[u8]) -> String {
-    let message = Message::from_vec(bytes).expect("a reply that can be read");
+    // A record without data is not read here.
+    let Ok(message) = Message::from_vec(bytes) else {
+        return hex(bytes);
+    };
     let mut text = show_rcode(message.metadata.response_code);
     show_flags(&mut text, &message);
     let sections = [&message.answers, &message.authorities, &message.additionals];
@@ -129,21 +136,10 @@ fn show_rcode(rcode: ResponseCode) -> String {
 }
 
 fn rcode_of(word: &str) -> ResponseCode {
-    (0..=4095)
-        .map(ResponseCode::from_u16)
+    (0..=4095u16)
+        .map(Into::into)
         .find(|rcode| show_rcode(*rcode) == word)
         .unwrap_or_else(|| panic!("RCODE {word}"))
-}
-
-trait FromU16 {
-    fn from_u16(code: u16) -> Self;
-}
-
-impl FromU16 for ResponseCode {
-    fn from_u16(code: u16) -> Self {
-        let code: ResponseCode = code.into();
-        code
-    }
 }
 
 fn show_record(record: &Record) -> String {
@@ -156,7 +152,7 @@ fn show_record(record: &Record) -> String {
         "{} {} {} {data}",
         show_name(&record.name),
         record.ttl,
-        record.record_type()
+        show_type(record.record_type())
     )
     .trim_end()
     .to_owned()
@@ -224,15 +220,22 @@ fn show_name(name: &Name) -> String {
     let labels: Vec<&[u8]> = name.iter().collect();
     let is_number = |label: &&&[u8]| label.len() > 9 && label.iter().all(u8::is_ascii_digit);
     if labels.iter().take(2).filter(is_number).count() == 2 {
-        return format!(
-            "RANDOM.{}",
-            Name::from_labels(labels[2..].to_vec()).unwrap()
-        );
+        return match &labels[2..] {
+            [] => "RANDOM.".to_owned(),
+            zone => format!("RANDOM.{}", Name::from_labels(zone.to_vec()).unwrap()),
+        };
     }
     let text = name.to_ascii();
     match text.strip_suffix('.') {
         Some(text) if !text.is_empty() => text.to_owned(),
         _ => text,
+    }
+}
+
+fn show_type(rtype: RecordType) -> String {
+    match rtype {
+        RecordType::Unknown(number) => format!("TYPE{number}"),
+        known => known.to_string(),
     }
 }
 

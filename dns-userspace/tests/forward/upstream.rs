@@ -65,7 +65,8 @@ pub struct Upstream {
     pub address: SocketAddr,
     pub tls: SocketAddr,
     pub queries: mpsc::UnboundedReceiver<Received>,
-    pub current: Option<Received>,
+    /// From the beginning; `None` where no more can be said.
+    pub received: Vec<Option<Received>>,
     pub checks: Arc<Checks>,
     pub ports: Arc<Mutex<HashSet<u16>>>,
     pub connections: Arc<AtomicUsize>,
@@ -109,10 +110,34 @@ impl Upstream {
             address,
             tls: tls_address,
             queries,
-            current: None,
+            received: Vec::new(),
             checks: inbox.checks,
             ports,
             connections: inbox.connections,
+        }
+    }
+}
+
+impl Upstream {
+    /// The last query, or that of a number from 1.
+    pub fn received(&self, number: Option<usize>) -> Result<&Received, String> {
+        let index = number.unwrap_or(self.received.len()).wrapping_sub(1);
+        let received = self.received.get(index).and_then(Option::as_ref);
+        received.ok_or_else(|| "it was not asked, or closed the connection".to_owned())
+    }
+
+    /// Connections are free for their next query, or closed if nothing was said.
+    pub fn let_go(&mut self) {
+        for received in &mut self.received {
+            if matches!(
+                received,
+                Some(Received {
+                    back: Back::Stream(_),
+                    ..
+                })
+            ) {
+                *received = None;
+            }
         }
     }
 }

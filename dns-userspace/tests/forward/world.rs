@@ -58,9 +58,10 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
             let upstream = Upstream::start(Arc::clone(&certificates.server)).await;
             upstreams.insert(name.to_owned(), upstream);
         }
-        // Held but not read over UDP: closed again, since nobody else takes a port that was just used.
-        let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let dead = dead.local_addr().unwrap();
+        let dead = {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            socket.local_addr().unwrap()
+        };
         let mut block = case.block.clone();
         for (name, upstream) in &upstreams {
             block = block
@@ -255,26 +256,28 @@ impl World {
         let upstream = self.upstreams.get_mut(name).ok_or("unknown step")?;
         match verb {
             "gets" => {
-                upstream.current = None;
+                upstream.let_go();
                 let received = timeout(PATIENCE, upstream.queries.recv()).await;
                 let received = received.map_err(|_| "it gets nothing")?.unwrap();
                 let told = text::show_query(received.proto, &received.bytes);
-                upstream.current = Some(received);
+                upstream.received.push(Some(received));
                 check("query", &told, rest)
             }
-            "says" => {
-                let received = upstream.current.as_ref().ok_or("it was not asked")?;
-                says(&received.bytes, &received.back, rest).await;
-                Ok(())
-            }
             "closes" => {
-                upstream.current = None;
+                *upstream.received.last_mut().ok_or("it was not asked")? = None;
                 Ok(())
             }
             "returns" => {
-                let message = upstream.current.as_ref().ok_or("it was not asked")?;
-                let message = message.bytes.clone();
+                let message = upstream.received(None)?.bytes.clone();
                 self.ask_bytes(message, Transport::Udp);
+                Ok(())
+            }
+            _ if verb.starts_with("says") => {
+                let number = verb
+                    .strip_prefix("says#")
+                    .map(|number| number.parse().unwrap());
+                let received = upstream.received(number)?;
+                says(&received.bytes, &received.back, rest).await;
                 Ok(())
             }
             "quiet" => match timeout(QUIET, upstream.queries.recv()).await {

@@ -116,33 +116,45 @@ impl Query {
 ///
 /// It cannot be read.
 pub fn decode(message: &[u8]) -> Result<Reply, DecodeError> {
-    match read(message) {
-        Err(DecodeError::InsufficientBytes) if message.len() >= HEADER_BYTES => Ok(Reply {
-            flags: Flags {
-                authoritative: message[2] & 0x04 != 0,
-                truncated: true,
-                recursion_available: message[3] & 0x80 != 0,
-                authentic_data: message[3] & 0x20 != 0,
-            },
-            ..Reply::bare(ResponseCode::from(0, message[3] & 0x0f))
-        }),
-        other => other,
+    let mut decoder = BinDecoder::new(message);
+    let error = match read(&mut decoder) {
+        Ok(reply) => return Ok(reply),
+        Err(error) => error,
+    };
+    let ends_early = match error {
+        DecodeError::InsufficientBytes => true,
+        // Data of a record, of which this is left.
+        DecodeError::IncorrectRDataLengthRead { read, len, .. } => {
+            read < len && read == decoder.len()
+        }
+        _ => false,
+    };
+    if !ends_early || message.len() < HEADER_BYTES {
+        return Err(error);
     }
+    Ok(Reply {
+        flags: Flags {
+            authoritative: message[2] & 0x04 != 0,
+            truncated: true,
+            recursion_available: message[3] & 0x80 != 0,
+            authentic_data: message[3] & 0x20 != 0,
+        },
+        ..Reply::bare(ResponseCode::from_low(message[3] & 0x0f))
+    })
 }
 
-fn read(message: &[u8]) -> Result<Reply, DecodeError> {
-    let mut decoder = BinDecoder::new(message);
+fn read(decoder: &mut BinDecoder<'_>) -> Result<Reply, DecodeError> {
     let Header {
         mut metadata,
         counts,
-    } = Header::read(&mut decoder)?;
+    } = Header::read(decoder)?;
     for _ in 0..counts.queries {
-        Question::read(&mut decoder)?;
+        Question::read(decoder)?;
     }
     let mut section = |count: u16, is_additional| {
         // An update may have records without data, and so may we: some types have none.
         hickory_proto::op::Message::read_records(
-            &mut decoder,
+            decoder,
             count.into(),
             is_additional,
             OpCode::Update,
