@@ -30,6 +30,8 @@ pub struct Args {
 enum Layer {
     /// Unit and property tests; needs neither root nor the eBPF toolchain
     Host,
+    /// Forwarding, as transcripts; part of host
+    Forward,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
     /// The kernel's answers against the socket's, generated; needs root
@@ -48,6 +50,7 @@ impl Layer {
     fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
+            Self::Forward => "forward",
             Self::Packet => "packet",
             Self::Differential => "differential",
             Self::Hostile => "hostile",
@@ -58,7 +61,7 @@ impl Layer {
     }
 
     fn is_in_kernel(self) -> bool {
-        !matches!(self, Self::Host | Self::All)
+        !matches!(self, Self::Host | Self::Forward | Self::All)
     }
 
     fn command(self, args: &Args) -> Command {
@@ -82,6 +85,8 @@ impl Layer {
             if let Some(queries) = args.queries {
                 command.env("HOPZERO_DIFFERENTIAL_QUERIES", queries.to_string());
             }
+        } else if self == Self::Forward {
+            command.args(["-p", "hopzero", "--test", self.name()]);
         } else {
             // The kernel's layers have `test = false`: they run only by name.
             command.arg("--workspace");
@@ -141,8 +146,9 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 6] = [
+    const EACH: [Layer; 7] = [
         Layer::Host,
+        Layer::Forward,
         Layer::Packet,
         Layer::Differential,
         Layer::Hostile,
@@ -152,7 +158,8 @@ fn selected(wanted: &[Layer]) -> Vec<Layer> {
     let wanted = if wanted.is_empty() { &DEFAULT } else { wanted };
     let all = wanted.contains(&Layer::All);
     EACH.into_iter()
-        .filter(|layer| all || wanted.contains(layer))
+        // What is part of host is not run twice.
+        .filter(|layer| wanted.contains(layer) || (all && *layer != Layer::Forward))
         .collect()
 }
 

@@ -75,7 +75,7 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
         block = block.replace("$DEAD", &dead.to_string());
         let text = format!(".:53 {{\nerrors\n{block}\n}}\n");
         let mut environment = Environment::default();
-        environment.timeouts.total = Duration::from_millis(1000);
+        environment.timeouts.total = Duration::from_secs(1);
         environment.timeouts.probe = Duration::from_millis(100);
         let built = Corefile::parse(Path::new("Corefile"), text, &|_| None)
             .and_then(|corefile| Servers::build(&corefile, 53, &environment));
@@ -347,7 +347,7 @@ async fn says(query: &[u8], back: &Back, rest: &str) {
             // For another name of the same length, or the same in another case.
             ("!name", _) => bytes[13] = if bytes[13] == b'x' { b'y' } else { b'x' },
             ("!case", _) => bytes[13] ^= 0x20,
-            ("!type", _) | ("!class", _) => {
+            ("!type" | "!class", _) => {
                 let end = 12 + bytes[12..].iter().position(|byte| *byte == 0).unwrap();
                 bytes[end + if change == "!type" { 2 } else { 4 }] ^= 1;
             }

@@ -48,18 +48,15 @@ pub struct Files<'a> {
 /// What is wrong with one of them, in words.
 pub fn config(files: Files<'_>) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
-    match files.roots {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| format!("{}: {error}", path.display()))?;
-            }
+    if let Some(path) = files.roots {
+        for certificate in certificates(path)? {
+            roots
+                .add(certificate)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
         }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-        }
+    } else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
     }
     if roots.is_empty() {
         return Err("no root certificates were found on this system".to_owned());
@@ -82,8 +79,7 @@ pub fn config(files: Files<'_>) -> Result<Arc<ClientConfig>, String> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).and_then(|found| found.collect());
+    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     match all {
         Ok(all) if all.is_empty() => Err(format!("{}: no certificate in it", path.display())),
         Ok(all) => Ok(all),
