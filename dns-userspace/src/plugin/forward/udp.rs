@@ -119,20 +119,23 @@ impl Lanes {
         let (ticket, reply) = lane.board(query);
         let message = query.with_id(ticket.id, 0);
         let socket = &ticket.lane.socket;
-        let sent = match socket.send(&message).await {
-            // It may be what became of an earlier packet, and is told once.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                socket.send(&message).await
+        let exchange = async {
+            let sent = match socket.send(&message).await {
+                // It may be what became of an earlier packet, and is told once.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    socket.send(&message).await
+                }
+                sent => sent,
+            };
+            sent.map_err(|error| failed("write", Cause::System("write", error)))?;
+            match reply.await {
+                Ok(reply) => reply.map_err(|error| failed("read", Cause::System("read", error))),
+                // The receiver ends after the last ticket only.
+                Err(_) => Err(failed("read", Cause::Timeout)),
             }
-            sent => sent,
         };
-        sent.map_err(|error| failed("write", Cause::System("write", error)))?;
-        match tokio::time::timeout(patience.now(), reply).await {
-            Ok(Ok(Ok(reply))) => Ok(reply),
-            Ok(Ok(Err(error))) => Err(failed("read", Cause::System("read", error))),
-            // The receiver ends after the last ticket only.
-            Ok(Err(_)) | Err(_) => Err(failed("read", Cause::Timeout)),
-        }
+        (tokio::time::timeout(patience.now(), exchange).await)
+            .unwrap_or_else(|_| Err(failed("read", Cause::Timeout)))
     }
 
     /// A lane at random, opened anew if it has been used enough.
@@ -239,4 +242,58 @@ fn deliver(message: &[u8], waiting: &Mutex<Waiting>) {
 
 fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use hickory_proto::rr::{Name, RecordType};
+
+    use super::*;
+
+    fn lanes(age_max: Duration) -> Lanes {
+        // Nothing is sent there.
+        Lanes::new("127.0.0.1:9".parse().unwrap(), None, age_max)
+    }
+
+    #[tokio::test]
+    async fn a_port_has_its_share_of_queries_and_no_more() {
+        let lanes = lanes(Duration::from_secs(60));
+        let mut queries: HashMap<u16, u32> = HashMap::new();
+        let picks = u32::try_from(LANES).unwrap() * QUERIES_MAX * 2;
+        for _ in 0..picks {
+            let (lane, _) = lanes.lane().unwrap();
+            *queries.entry(lane.from.port()).or_default() += 1;
+        }
+        assert!(queries.len() >= 2 * LANES, "{} ports", queries.len());
+        // A port that was closed may come again by chance.
+        let more = queries.values().filter(|count| **count > QUERIES_MAX);
+        assert!(more.count() <= 1, "{queries:?}");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_too_old_is_left() {
+        let lanes = lanes(Duration::ZERO);
+        let kept: Vec<_> = (0..50).map(|_| lanes.lane().unwrap()).collect();
+        let ports: HashSet<u16> = kept.iter().map(|(lane, _)| lane.from.port()).collect();
+        assert_eq!(ports.len(), 50);
+        assert!(kept.iter().all(|(_, is_reused)| !is_reused));
+    }
+
+    #[tokio::test]
+    async fn every_query_at_a_port_has_its_id() {
+        let lane = Arc::new(Lane::open("127.0.0.1:9".parse().unwrap(), None).unwrap());
+        let query = Arc::new(Query::question(&Name::root(), RecordType::NS, 1, true));
+        let aboard: Vec<_> = (0..QUERIES_MAX)
+            .map(|_| Arc::clone(&lane).board(&query))
+            .collect();
+        let ids: HashSet<u16> = aboard.iter().map(|(ticket, _)| ticket.id).collect();
+        assert_eq!(ids.len(), aboard.len());
+        // Spread over all that there are: by chance in each sixteenth of them.
+        let parts: HashSet<u16> = ids.iter().map(|id| id >> 12).collect();
+        assert_eq!(parts.len(), 16);
+        drop(aboard);
+        assert!(lock(&lane.waiting).is_empty());
+    }
 }
