@@ -9,7 +9,7 @@
 
 use hickory_proto::{
     op::{Header, OpCode, Query as Question, ResponseCode},
-    rr::{Record, RecordType},
+    rr::{RData, Record, RecordType},
     serialize::binary::{BinDecodable as _, BinDecoder, DecodeError},
 };
 
@@ -18,6 +18,20 @@ use crate::{socket::UDP_ANSWER_BYTES_MAX, wire::write_name};
 
 const HEADER_BYTES: usize = 12;
 const TYPE_OPT: u16 = 41;
+const LABEL_BYTES_MAX: u8 = 63;
+
+/// Types whose names may be compressed, and which hickory has no form of its own for.
+const MD: u16 = 3;
+const MF: u16 = 4;
+const MB: u16 = 7;
+const MG: u16 = 8;
+const MR: u16 = 9;
+const MINFO: u16 = 14;
+const RP: u16 = 17;
+const AFSDB: u16 = 18;
+const RT: u16 = 21;
+const KX: u16 = 36;
+
 const QR: u8 = 0x80;
 const OPCODE: u8 = 0x78;
 
@@ -163,6 +177,9 @@ fn read(decoder: &mut BinDecoder<'_>) -> Result<Reply, DecodeError> {
     let answers: Vec<Record> = section(counts.answers, false)?.0;
     let authority = section(counts.authorities, false)?.0;
     let (additionals, edns, _) = section(counts.additionals, true)?;
+    for record in answers.iter().chain(&authority).chain(&additionals) {
+        check_names(record)?;
+    }
     let mut options = Vec::new();
     if let Some(edns) = &edns {
         metadata.merge_response_code(edns.rcode_high());
@@ -185,4 +202,31 @@ fn read(decoder: &mut BinDecoder<'_>) -> Result<Reply, DecodeError> {
         options,
         ..Reply::bare(metadata.response_code)
     })
+}
+
+/// The data of old types with names in them is passed on as it stands. A compression pointer in it (RFC 3597
+/// section 4) would point into a message that is no longer there.
+fn check_names(record: &Record) -> Result<(), DecodeError> {
+    let RData::Unknown { code, rdata } = &record.data else {
+        return Ok(());
+    };
+    let (skipped, names) = match u16::from(*code) {
+        MD | MF | MB | MG | MR => (0, 1),
+        MINFO | RP => (0, 2),
+        AFSDB | RT | KX => (2, 1),
+        _ => return Ok(()),
+    };
+    let mut rest = rdata.anything.get(skipped..).unwrap_or_default();
+    for _ in 0..names {
+        while let [length, behind @ ..] = rest {
+            if *length > LABEL_BYTES_MAX {
+                return Err(DecodeError::UnrecognizedLabelCode(*length));
+            }
+            rest = behind.get(usize::from(*length)..).unwrap_or_default();
+            if *length == 0 {
+                break;
+            }
+        }
+    }
+    Ok(())
 }

@@ -41,6 +41,7 @@
 //! | a reply whose question is in another case | taken | discarded |
 //! | a truncated reply over UDP | passed on, but for `prefer_udp` | TCP is tried; passed on if that fails |
 //! | a record whose data is shorter than its type | truncated, without records | SERVFAIL, the next upstream first |
+//! | compressed names in data of MINFO, RP and other old types | passed on | SERVFAIL, the next upstream first |
 //! | the size in OPT to the upstream | the client's | 1232, which is what is received |
 //! | the same question while it is being asked | asked again | shares the reply |
 //! | a connection takes long | up to 30 s | as long as `read_timeout` |

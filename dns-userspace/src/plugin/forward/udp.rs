@@ -259,7 +259,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_has_its_share_of_queries_and_no_more() {
-        let lanes = lanes(Duration::from_secs(60));
+        let lanes = lanes(Duration::from_mins(1));
         let mut queries: HashMap<u16, u32> = HashMap::new();
         let picks = u32::try_from(LANES).unwrap() * QUERIES_MAX * 2;
         for _ in 0..picks {
