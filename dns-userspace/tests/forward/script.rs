@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! == its name
-//! forward . $A                          the server block; $A, $B, $C: upstreams, $A.tls: over TLS, $DEAD: nobody
+//! forward . $A                          the server block; $A, $B, $C: upstreams, $A.tls: over TLS, $DEAD: nobody;
+//!                                       %ca.pem: a file, see `certificates.rs`
 //! ---
 //! ask NAME TYPE [over tcp] [FLAGS]      a client asks, with ID and case as given (`id=7`)
-//! A gets PROTO NAME TYPE FLAGS          the next query that A gets is exactly this
+//! A gets PROTO NAME TYPE FLAGS          the next query that A gets is exactly this; PROTO: udp, tcp, tls, or
+//!                                       mtls with a certificate of ours
 //! A says [CHANGES] RCODE [FLAGS] [; RECORDS…]      A's reply to it; CHANGES make it wrong
 //! A says#N …                            the same to the Nth query that A got
 //! A closes                              the connection of that query

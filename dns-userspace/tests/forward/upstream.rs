@@ -194,6 +194,9 @@ async fn serve_stream(
                 None => serve_one(stream, proto, inbox).await,
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
+                        // With a certificate of the client.
+                        let is_known = stream.get_ref().1.peer_certificates().is_some();
+                        let proto = if is_known { "mtls" } else { proto };
                         serve_one(stream, proto, inbox).await;
                     }
                 }

@@ -68,7 +68,7 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
                 .replace(&format!("${name}.tls"), &upstream.tls.to_string())
                 .replace(&format!("${name}"), &upstream.address.to_string());
         }
-        for file in ["ca.pem", "stranger.pem"] {
+        for file in ["ca.pem", "stranger.pem", "client.pem", "client-key.pem"] {
             let path = certificates.file(file);
             block = block.replace(&format!("%{file}"), path.to_str().unwrap());
         }
