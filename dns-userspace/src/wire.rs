@@ -77,7 +77,8 @@ pub fn pointer_to_suffix(question: &Name, owner: &Name) -> Option<u16> {
     pointer(HEADER_BYTES + before)
 }
 
-fn write_name(bytes: &mut Vec<u8>, name: &Name) {
+/// Writes a name in full.
+pub fn write_name(bytes: &mut Vec<u8>, name: &Name) {
     for label in name {
         // A label is at most 63 bytes by construction of the type.
         bytes.push(u8::try_from(label.len()).unwrap_or(0));

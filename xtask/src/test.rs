@@ -33,6 +33,8 @@ enum Layer {
     Host,
     /// The protocol between writer and reader, in every order (loom); needs neither
     Model,
+    /// Forwarding, as transcripts; part of host
+    Forward,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
     /// The kernel's answers against the socket's, generated; needs root
@@ -54,6 +56,7 @@ impl Layer {
         match self {
             Self::Host => "host",
             Self::Model => "model",
+            Self::Forward => "forward",
             Self::Packet => "packet",
             Self::Differential => "differential",
             Self::Hostile => "hostile",
@@ -74,7 +77,7 @@ impl Layer {
     }
 
     fn is_in_kernel(self) -> bool {
-        !matches!(self, Self::Host | Self::Model | Self::All)
+        !matches!(self, Self::Host | Self::Model | Self::Forward | Self::All)
     }
 
     fn command(self, args: &Args) -> Command {
@@ -111,6 +114,8 @@ impl Layer {
             command.args(["--features", "loom", "--test", "model"]);
             // What was explored is said by tests that pass.
             command.args(["--", "--nocapture"]);
+        } else if self == Self::Forward {
+            command.args(["-p", "hopzero", "--test", self.name()]);
         } else {
             // The kernel's layers have `test = false`: they run only by name.
             command.arg("--workspace");
@@ -170,9 +175,10 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 8] = [
+    const EACH: [Layer; 9] = [
         Layer::Host,
         Layer::Model,
+        Layer::Forward,
         Layer::Packet,
         Layer::Differential,
         Layer::Hostile,
@@ -183,8 +189,11 @@ fn selected(wanted: &[Layer]) -> Vec<Layer> {
     let wanted = if wanted.is_empty() { &DEFAULT } else { wanted };
     let all = wanted.contains(&Layer::All);
     EACH.into_iter()
-        // With all of netns the part of it has been run.
-        .filter(|layer| wanted.contains(layer) || (all && *layer != Layer::Offloads))
+        // What is part of another layer is not run twice.
+        .filter(|layer| {
+            let is_part = matches!(layer, Layer::Offloads | Layer::Forward);
+            wanted.contains(layer) || (all && !is_part)
+        })
         .collect()
 }
 

@@ -6,9 +6,11 @@ use std::{
 };
 
 use hickory_proto::rr::Name;
+use tokio::sync::watch;
 
 use super::{
     Plugin,
+    forward::{Timeouts, counters::ForwardCounters},
     table::{self, DIRECTIVES, Support},
 };
 use crate::{
@@ -23,6 +25,37 @@ pub const PORT_DEFAULT: u16 = 53;
 #[derive(Default)]
 pub struct Environment {
     clusters: Mutex<Vec<Arc<RwLock<Zone>>>>,
+    forwards: Mutex<Vec<Arc<ForwardCounters>>>,
+    failures: Failures,
+    /// How long `forward` waits, where no property says it.
+    pub timeouts: Timeouts,
+}
+
+/// Where a plugin says that the daemon must not go on.
+#[derive(Clone, Default)]
+pub struct Failures(Arc<watch::Sender<Option<String>>>);
+
+impl Failures {
+    /// Ends the daemon with this error.
+    pub fn fatal(&self, error: String) {
+        // The first is told.
+        self.0.send_if_modified(|told| {
+            let is_first = told.is_none();
+            told.get_or_insert(error);
+            is_first
+        });
+    }
+
+    /// The first error, once there is one.
+    pub async fn first(&self) -> String {
+        let mut errors = self.0.subscribe();
+        // `self` holds the sender, so this waits until there is one.
+        let error = errors.wait_for(Option::is_some).await;
+        error
+            .ok()
+            .and_then(|error| error.clone())
+            .unwrap_or_default()
+    }
 }
 
 impl Environment {
@@ -43,6 +76,23 @@ impl Environment {
     pub fn clusters(&self) -> Vec<Arc<RwLock<Zone>>> {
         let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         clusters.clone()
+    }
+
+    /// Where what cannot be survived is told.
+    pub fn failures(&self) -> Failures {
+        self.failures.clone()
+    }
+
+    /// Keeps what a `forward` counts, for who tells it.
+    pub fn add_forward(&self, counters: Arc<ForwardCounters>) {
+        let mut forwards = self.forwards.lock().unwrap_or_else(PoisonError::into_inner);
+        forwards.push(counters);
+    }
+
+    /// What every `forward` counts.
+    pub fn forwards(&self) -> Vec<Arc<ForwardCounters>> {
+        let forwards = self.forwards.lock().unwrap_or_else(PoisonError::into_inner);
+        forwards.clone()
     }
 }
 

@@ -12,7 +12,10 @@
 use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
-use hickory_proto::{op::ResponseCode, rr::Name};
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{DNSClass, Name},
+};
 
 use super::{Builder, Failure, Next, Outcome, Plugin, Reply, Request, Touch, args};
 use crate::{
@@ -90,6 +93,9 @@ impl Plugin for Kubernetes {
     }
 
     async fn serve(&self, request: &mut Request, next: Next<'_>) -> Outcome {
+        if request.class != u16::from(DNSClass::IN) {
+            return next.run(request).await;
+        }
         let answer = match self.cluster.read() {
             Ok(zone) => zone.lookup(&request.name, request.rtype),
             Err(_poisoned) => {

@@ -13,13 +13,16 @@
 
 pub mod args;
 pub mod builder;
+pub mod forward;
 pub mod reply;
 pub mod request;
+pub mod site;
 pub mod table;
 pub mod touch;
 
 mod errors;
 mod kubernetes;
+mod loop_;
 mod whoami;
 
 use async_trait::async_trait;
@@ -28,6 +31,7 @@ use hickory_proto::op::ResponseCode;
 pub use builder::{Builder, Environment};
 pub use reply::Reply;
 pub use request::Request;
+pub use site::Site;
 pub use touch::Touch;
 
 /// One plugin of a server block.
@@ -42,6 +46,10 @@ pub trait Plugin: Send + Sync {
     /// The names whose answers it could change, refuse or record, if it stands ahead of the plugin that
     /// answers.
     fn touches(&self) -> Vec<Touch>;
+
+    /// Begins what it does without being asked, once the sockets of its server block are bound. Called where the
+    /// block is first served.
+    fn start(&self, _site: &Site) {}
 }
 
 /// What came of a query.

@@ -1,6 +1,6 @@
 //! Every directive, in the order in which queries go through the plugins.
 
-use super::{Builder, errors, kubernetes, whoami};
+use super::{Builder, errors, forward, kubernetes, loop_, whoami};
 use crate::corefile::{Directive, Fault};
 
 /// Reads all directives of one name in a server block.
@@ -72,8 +72,8 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("auto", Missing),
     ("secondary", Missing),
     ("etcd", Missing),
-    ("loop", Missing),
-    ("forward", Missing),
+    ("loop", Here(loop_::setup)),
+    ("forward", Here(forward::setup)),
     ("grpc", Missing),
     ("erratic", Missing),
     ("whoami", Here(whoami::setup)),

@@ -17,7 +17,7 @@ use hickory_proto::{
 
 use crate::{
     corefile::{Corefile, CorefileError, Fault, Transport},
-    plugin::{Environment, Next, Plugin, Reply, Request, Served, builder::Block},
+    plugin::{self, Environment, Next, Plugin, Reply, Request, Served, builder::Block},
     socket::Service,
 };
 
@@ -50,7 +50,12 @@ struct Site {
 pub struct Server {
     label: Arc<str>,
     sites: HashMap<Name, Site>,
+    /// Other classes than IN are not refused: a plugin in one of the blocks may have answers.
+    any_class: bool,
 }
+
+/// As in `CoreDNS`.
+const ANY_CLASS: [&str; 2] = ["chaos", "forward"];
 
 /// All servers of a configuration.
 pub struct Servers(BTreeMap<Listen, Arc<Server>>);
@@ -81,6 +86,24 @@ impl Servers {
         ))
     }
 
+    /// Lets the plugins begin what they do without being asked; once for each block, in one of its zones.
+    pub fn start(&self) {
+        let mut started: Vec<*const ()> = Vec::new();
+        for server in self.0.values() {
+            for (zone, site) in &server.sites {
+                let block = Arc::as_ptr(&site.plugins).cast();
+                if started.contains(&block) {
+                    continue;
+                }
+                started.push(block);
+                let at = plugin::Site::new(zone.clone(), Arc::clone(&server.label), &site.plugins);
+                for plugin in &*site.plugins {
+                    plugin.start(&at);
+                }
+            }
+        }
+    }
+
     /// Each address with what is served there.
     pub fn iter(&self) -> impl Iterator<Item = (&Listen, &Arc<Server>)> {
         self.0.iter()
@@ -103,7 +126,10 @@ fn add(servers: &mut BTreeMap<Listen, Server>, block: &Block) -> Result<(), Stri
             let server = servers.entry(listen).or_insert_with(|| Server {
                 label: listen.label().into(),
                 sites: HashMap::new(),
+                any_class: false,
             });
+            let mut plugins = block.plugins.iter();
+            server.any_class |= plugins.any(|plugin| ANY_CLASS.contains(&plugin.name()));
             let site = Site {
                 plugins: Arc::clone(&block.plugins),
             };
@@ -135,7 +161,7 @@ impl Server {
     /// The block with the longest zone that the name lies in. The DS record of a zone is its parent's (RFC 4035
     /// section 3.1.4.1), so for that it is the longest but one, if there is one.
     fn site(&self, request: &Request) -> Option<(&Name, &Site)> {
-        if request.class != u16::from(DNSClass::IN) {
+        if request.class != u16::from(DNSClass::IN) && !self.any_class {
             return None;
         }
         let mut name = request.lower_name();

@@ -138,6 +138,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
             tracing::info!(signal = name, "stopping");
             Ok(())
         }
+        error = sites.failures.first() => Err(anyhow!(error)),
         ended = first_error(&mut tasks) => ended,
     };
     stop.cancel();

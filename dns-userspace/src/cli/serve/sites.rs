@@ -11,7 +11,10 @@ use anyhow::anyhow;
 
 use crate::{
     corefile::{Corefile, Transport},
-    plugin::{Environment, builder::PORT_DEFAULT},
+    plugin::{
+        Environment,
+        builder::{Failures, PORT_DEFAULT},
+    },
     server::Servers,
     socket::{Only, Server, ServerConfig, Service},
     zone::{Zone, ZoneConfig},
@@ -22,6 +25,8 @@ pub(super) struct Sites {
     pub sockets: Vec<(Server, Arc<dyn Service>)>,
     /// To be filled from the cluster; the first is the kernel's.
     pub zones: Vec<Arc<RwLock<Zone>>>,
+    /// What a plugin cannot survive.
+    pub failures: Failures,
 }
 
 impl Sites {
@@ -45,6 +50,7 @@ impl Sites {
                 }),
             )],
             zones: vec![zone],
+            failures: Failures::default(),
         })
     }
 
@@ -67,9 +73,11 @@ impl Sites {
             let service: Arc<dyn Service> = Arc::clone(server) as _;
             sockets.push((Server::bind(config)?, service));
         }
+        servers.start();
         Ok(Sites {
             sockets,
             zones: environment.clusters(),
+            failures: environment.failures(),
         })
     }
 

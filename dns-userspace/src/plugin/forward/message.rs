@@ -1,0 +1,232 @@
+//! A query as an upstream gets it, and which messages are replies to it.
+//!
+//! The query is the client's, made anew: its question in the case of the client, RD, AD, CD and all EDNS options.
+//! Only the size in OPT is ours, since it says what we receive (RFC 6891 section 6.2.3).
+//!
+//! A reply has to have the ID and, byte for byte, the question (RFC 5452 section 9.1). The exception are errors
+//! that are no more than a header: some servers say FORMERR and NOTIMP so. Nothing can be put into a cache with
+//! them.
+
+use hickory_proto::{
+    op::{Header, OpCode, Query as Question, ResponseCode},
+    rr::{RData, Record, RecordType},
+    serialize::binary::{BinDecodable as _, BinDecoder, DecodeError},
+};
+
+use super::super::{Reply, Request, reply::Flags};
+use crate::{socket::UDP_ANSWER_BYTES_MAX, wire::write_name};
+
+const HEADER_BYTES: usize = 12;
+const TYPE_OPT: u16 = 41;
+const LABEL_BYTES_MAX: u8 = 63;
+
+/// Types whose names may be compressed, and which hickory has no form of its own for.
+const MD: u16 = 3;
+const MF: u16 = 4;
+const MB: u16 = 7;
+const MG: u16 = 8;
+const MR: u16 = 9;
+const MINFO: u16 = 14;
+const RP: u16 = 17;
+const AFSDB: u16 = 18;
+const RT: u16 = 21;
+const KX: u16 = 36;
+
+const QR: u8 = 0x80;
+const OPCODE: u8 = 0x78;
+
+/// A query without an ID.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Query {
+    bytes: Vec<u8>,
+    name_end: usize,
+}
+
+impl Query {
+    /// What a client asks.
+    pub fn forwarded(request: &Request) -> Self {
+        let header = &request.header;
+        let mut query = Self::question(
+            &request.name,
+            request.rtype,
+            request.class,
+            header.recursion_desired,
+        );
+        let bytes = &mut query.bytes;
+        bytes[3] = u8::from(header.authentic_data) << 5 | u8::from(header.checking_disabled) << 4;
+        if let Some(edns) = &request.edns {
+            bytes[11] = 1;
+            bytes.push(0);
+            bytes.extend_from_slice(&TYPE_OPT.to_be_bytes());
+            bytes.extend_from_slice(&UDP_ANSWER_BYTES_MAX.to_be_bytes());
+            // Extended RCODE, version, DO and other flags.
+            bytes.extend_from_slice(&[0, 0, u8::from(edns.dnssec_ok) << 7, 0]);
+            // They were read from a message, behind a length of 16 bits.
+            let length = u16::try_from(edns.options.len()).unwrap_or(0);
+            bytes.extend_from_slice(&length.to_be_bytes());
+            bytes.extend_from_slice(&edns.options[..length.into()]);
+        }
+        query
+    }
+
+    /// A plain question.
+    pub fn question(
+        name: &hickory_proto::rr::Name,
+        rtype: RecordType,
+        class: u16,
+        recursion_desired: bool,
+    ) -> Self {
+        let mut bytes = vec![0; HEADER_BYTES];
+        bytes[2] = u8::from(recursion_desired);
+        bytes[5] = 1;
+        write_name(&mut bytes, name);
+        let name_end = bytes.len();
+        bytes.extend_from_slice(&u16::from(rtype).to_be_bytes());
+        bytes.extend_from_slice(&class.to_be_bytes());
+        Query { bytes, name_end }
+    }
+
+    /// The message with an ID, behind `prefix` bytes that are left free.
+    pub fn with_id(&self, id: u16, prefix: usize) -> Vec<u8> {
+        let mut message = vec![0; prefix];
+        message.extend_from_slice(&self.bytes);
+        message[prefix..prefix + 2].copy_from_slice(&id.to_be_bytes());
+        message
+    }
+
+    /// Bytes of the message.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// All that an upstream is told, the name in lower case: equal for queries whose answers are the same.
+    pub fn key(&self) -> Vec<u8> {
+        let mut key = self.bytes.clone();
+        key[HEADER_BYTES..self.name_end].make_ascii_lowercase();
+        key
+    }
+
+    /// Whether a message is the reply to this query under this ID.
+    pub fn is_answered_by(&self, id: u16, message: &[u8]) -> bool {
+        if message.len() < HEADER_BYTES
+            || message[..2] != id.to_be_bytes()
+            || message[2] & QR == 0
+            || message[2] & OPCODE != 0
+        {
+            return false;
+        }
+        if message[4..HEADER_BYTES] == [0; 8] {
+            let rcode = message[3] & 0x0f;
+            return rcode != ResponseCode::NoError.low() && rcode != ResponseCode::NXDomain.low();
+        }
+        message[4..6] == [0, 1]
+            && message[HEADER_BYTES..].starts_with(&self.bytes[HEADER_BYTES..self.name_end + 4])
+    }
+}
+
+/// Reads a reply. What ends too early is a reply that was cut off: truncated, and without records.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn decode(message: &[u8]) -> Result<Reply, DecodeError> {
+    let mut decoder = BinDecoder::new(message);
+    let error = match read(&mut decoder) {
+        Ok(reply) => return Ok(reply),
+        Err(error) => error,
+    };
+    let ends_early = match error {
+        DecodeError::InsufficientBytes => true,
+        // Data of a record, of which this is left.
+        DecodeError::IncorrectRDataLengthRead { read, len, .. } => {
+            read < len && read == decoder.len()
+        }
+        _ => false,
+    };
+    if !ends_early || message.len() < HEADER_BYTES {
+        return Err(error);
+    }
+    Ok(Reply {
+        flags: Flags {
+            authoritative: message[2] & 0x04 != 0,
+            truncated: true,
+            recursion_available: message[3] & 0x80 != 0,
+            authentic_data: message[3] & 0x20 != 0,
+        },
+        ..Reply::bare(ResponseCode::from_low(message[3] & 0x0f))
+    })
+}
+
+fn read(decoder: &mut BinDecoder<'_>) -> Result<Reply, DecodeError> {
+    let Header {
+        mut metadata,
+        counts,
+    } = Header::read(decoder)?;
+    for _ in 0..counts.queries {
+        Question::read(decoder)?;
+    }
+    let mut section = |count: u16, is_additional| {
+        // An update may have records without data, and so may we: some types have none.
+        hickory_proto::op::Message::read_records(
+            decoder,
+            count.into(),
+            is_additional,
+            OpCode::Update,
+        )
+    };
+    let answers: Vec<Record> = section(counts.answers, false)?.0;
+    let authority = section(counts.authorities, false)?.0;
+    let (additionals, edns, _) = section(counts.additionals, true)?;
+    for record in answers.iter().chain(&authority).chain(&additionals) {
+        check_names(record)?;
+    }
+    let mut options = Vec::new();
+    if let Some(edns) = &edns {
+        metadata.merge_response_code(edns.rcode_high());
+        for (code, option) in edns.options().as_ref() {
+            // What was just read has a wire form.
+            let data = Vec::<u8>::try_from(option).unwrap_or_default();
+            options.push((u16::from(*code), data));
+        }
+    }
+    Ok(Reply {
+        flags: Flags {
+            authoritative: metadata.authoritative,
+            truncated: metadata.truncation,
+            recursion_available: metadata.recursion_available,
+            authentic_data: metadata.authentic_data,
+        },
+        answers,
+        authority,
+        additionals,
+        options,
+        ..Reply::bare(metadata.response_code)
+    })
+}
+
+/// The data of old types with names in them is passed on as it stands. A compression pointer in it (RFC 3597
+/// section 4) would point into a message that is no longer there.
+fn check_names(record: &Record) -> Result<(), DecodeError> {
+    let RData::Unknown { code, rdata } = &record.data else {
+        return Ok(());
+    };
+    let (skipped, names) = match u16::from(*code) {
+        MD | MF | MB | MG | MR => (0, 1),
+        MINFO | RP => (0, 2),
+        AFSDB | RT | KX => (2, 1),
+        _ => return Ok(()),
+    };
+    let mut rest = rdata.anything.get(skipped..).unwrap_or_default();
+    for _ in 0..names {
+        while let [length, behind @ ..] = rest {
+            if *length > LABEL_BYTES_MAX {
+                return Err(DecodeError::UnrecognizedLabelCode(*length));
+            }
+            rest = behind.get(usize::from(*length)..).unwrap_or_default();
+            if *length == 0 {
+                break;
+            }
+        }
+    }
+    Ok(())
+}

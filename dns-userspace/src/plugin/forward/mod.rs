@@ -1,0 +1,195 @@
+//! `forward`: asks upstreams.
+//!
+//! ```text
+//! forward FROM TO... {
+//!     except NAMES...                        below FROM, but not ours
+//!     policy random|round_robin|sequential   which upstream first; random unless given
+//!     force_tcp                              over TCP, whatever the client uses
+//!     prefer_udp                             over UDP, whatever the client uses
+//!     expire DURATION                        how long a connection waits for queries; 10s
+//!     max_age DURATION                       how old a connection becomes; without limit
+//!     max_idle_conns N                       connections that wait; without limit
+//!     read_timeout DURATION                  how long an upstream may take; 2s
+//!     max_connect_attempts N                 for one query; twice the number of upstreams, 0: any number
+//!     max_fails N                            it is down after more failed checks than this; 2, 0: never
+//!     health_check DURATION [no_rec] [domain FQDN]     the pause between checks; 500ms, of `.`
+//!     tls [CA] | tls CERT KEY [CA]
+//!     tls_servername NAME                    what certificates must be for; else the upstream's address
+//!     max_concurrent N                       more queries at once are refused; without limit
+//!     next RCODE...                          with such a reply the next `forward` is asked, if there is one
+//!     next_on_nodata                         the same for NOERROR without answers
+//!     failover RCODE...                      with such a reply the next upstream is asked
+//!     failfast_all_unhealthy_upstreams       if all are down, none is tried
+//!     source_address IP
+//! }
+//! ```
+//!
+//! ```text
+//! query ─▶ Forward ─▶ Flights ─▶ Upstreams ─▶ Upstream ─▶ Lanes (UDP), Streams (TCP, TLS)
+//!          mine?      asked      in which     down?       sockets that are kept; is it the reply?
+//!                     already?   order
+//! ```
+//!
+//! An upstream that fails a query is checked until it answers; only these checks say that it is down. If all are
+//! down, one at random is asked all the same. A query has 5 s for all its attempts.
+//!
+//! What `CoreDNS` does differently:
+//!
+//! | | `CoreDNS` | here |
+//! |---|---|---|
+//! | a reply with the right ID and the wrong question | FORMERR to the client | discarded (RFC 5452); the wait goes on |
+//! | a reply whose question is in another case | taken | discarded |
+//! | a truncated reply over UDP | passed on, but for `prefer_udp` | TCP is tried; passed on if that fails |
+//! | a record whose data is shorter than its type | truncated, without records | SERVFAIL, the next upstream first |
+//! | compressed names in data of MINFO, RP and other old types | passed on | SERVFAIL, the next upstream first |
+//! | the size in OPT to the upstream | the client's | 1232, which is what is received |
+//! | the same question while it is being asked | asked again | shares the reply |
+//! | a connection takes long | up to 30 s | as long as `read_timeout` |
+//! | 5 s for one query | looked at between attempts | never more |
+//! | upstreams by name (`resolver`), over HTTPS (`doh_method`) | | an error |
+
+mod error;
+mod flight;
+mod message;
+mod patience;
+mod policy;
+mod properties;
+mod setup;
+mod stream;
+mod tls;
+mod to;
+mod udp;
+mod upstream;
+mod walk;
+
+pub mod counters;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RecordType},
+};
+
+pub(super) use setup::setup;
+
+use self::{
+    flight::Flights,
+    message::Query,
+    walk::{Upstreams, Walked},
+};
+use super::{Failure, Next, Outcome, Plugin, Reply, Request, Touch};
+use crate::socket::Transport;
+
+/// Times that no property sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For one query, all attempts together.
+    pub total: Duration,
+    /// For one health check.
+    pub probe: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            total: Duration::from_secs(5),
+            probe: Duration::from_secs(1),
+        }
+    }
+}
+
+struct Forward {
+    from: Name,
+    except: Vec<Name>,
+    /// 0: without limit.
+    max_concurrent: u64,
+    concurrent: AtomicU64,
+    next_rcodes: Vec<ResponseCode>,
+    next_on_nodata: bool,
+    flights: Flights<Walked>,
+    upstreams: Upstreams,
+}
+
+#[async_trait]
+impl Plugin for Forward {
+    fn name(&self) -> &'static str {
+        "forward"
+    }
+
+    async fn serve(&self, request: &mut Request, next: Next<'_>) -> Outcome {
+        if !self.is_mine(&request.lower_name()) {
+            return next.run(request).await;
+        }
+        let reply = {
+            let _one_of = self.enter()?;
+            self.ask(request).await?
+        };
+        let is_nodata = reply.rcode == ResponseCode::NoError && reply.answers.is_empty();
+        if self.next_rcodes.contains(&reply.rcode) || (self.next_on_nodata && is_nodata) {
+            return next.run(request).await;
+        }
+        Ok(Arc::unwrap_or_clone(reply).into())
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        // It stands behind `kubernetes`.
+        Vec::new()
+    }
+}
+
+impl Forward {
+    fn is_mine(&self, name: &Name) -> bool {
+        let is_excepted = || self.except.iter().any(|zone| zone.zone_of(name));
+        self.from.zone_of(name) && (self.from == *name || !is_excepted())
+    }
+
+    async fn ask(&self, request: &Request) -> Result<Arc<Reply>, Failure> {
+        let udp = request.transport == Transport::Udp;
+        let query = Arc::new(Query::forwarded(request));
+        // The query by which `loop` looks for loops must not wait for itself.
+        let walked = if request.rtype == RecordType::HINFO {
+            self.upstreams.ask(&query, udp).await
+        } else {
+            // Over TCP the answer may be whole where over UDP it is not.
+            let mut key = query.key();
+            key.push(udp.into());
+            let flight = self.upstreams.ask(&query, udp);
+            self.flights.join(key, flight).await
+        };
+        walked.map_err(Failure::new)
+    }
+
+    fn enter(&self) -> Result<OneOf<'_>, Failure> {
+        let one_of = OneOf(&self.concurrent);
+        let count = self.concurrent.fetch_add(1, Relaxed) + 1;
+        if self.max_concurrent > 0 && count > self.max_concurrent {
+            let rejects = &self.upstreams.counters.max_concurrent_rejects;
+            rejects.fetch_add(1, Relaxed);
+            return Err(Failure {
+                rcode: ResponseCode::Refused,
+                error: format!(
+                    "concurrent queries exceeded maximum {}",
+                    self.max_concurrent
+                ),
+            });
+        }
+        Ok(one_of)
+    }
+}
+
+/// One of the queries at once.
+struct OneOf<'a>(&'a AtomicU64);
+
+impl Drop for OneOf<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

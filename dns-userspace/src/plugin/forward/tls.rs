@@ -1,0 +1,88 @@
+//! TLS to upstreams (RFC 7858): TLS 1.2 and 1.3 by rustls.
+
+use std::{io, path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+/// How sessions with one upstream are made.
+#[derive(Clone)]
+pub struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Tls {
+    /// `name` is what the certificate must be for.
+    pub fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Self {
+        Tls {
+            connector: config.into(),
+            name,
+        }
+    }
+
+    /// A session over a connection.
+    pub async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.connector.connect(self.name.clone(), stream).await
+    }
+}
+
+/// What the arguments of `tls` name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Files<'a> {
+    /// Our certificate and its key, for upstreams that ask for them.
+    pub own: Option<(&'a Path, &'a Path)>,
+    /// Who may sign the upstreams' certificates; the system's roots if not given.
+    pub roots: Option<&'a Path>,
+}
+
+/// Reads the files.
+///
+/// # Errors
+///
+/// What is wrong with one of them, in words.
+pub fn config(files: Files<'_>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = files.roots {
+        for certificate in certificates(path)? {
+            roots
+                .add(certificate)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    } else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+    }
+    if roots.is_empty() {
+        return Err("no root certificates were found on this system".to_owned());
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots);
+    let config = match files.own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let private = PrivateKeyDer::from_pem_file(key)
+                .map_err(|error| format!("{}: {error}", key.display()))?;
+            builder
+                .with_client_auth_cert(certificates(certificate)?, private)
+                .map_err(|error| format!("{}: {error}", certificate.display()))?
+        }
+    };
+    Ok(Arc::new(config))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    match all {
+        Ok(all) if all.is_empty() => Err(format!("{}: no certificate in it", path.display())),
+        Ok(all) => Ok(all),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}

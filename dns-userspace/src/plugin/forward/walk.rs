@@ -1,0 +1,125 @@
+//! One query's way along the upstreams, until one of them says something.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use hickory_proto::op::ResponseCode;
+use rand::RngExt as _;
+
+use super::{
+    super::Reply,
+    counters::{ForwardCounters, Proto},
+    error::ExchangeError,
+    message::Query,
+    patience::Patience,
+    policy::Policy,
+    upstream::Upstream,
+};
+
+/// The upstreams of a directive, and how they are tried.
+pub struct Upstreams {
+    /// At least one, at most 15.
+    pub all: Vec<Arc<Upstream>>,
+    /// `policy`
+    pub policy: Policy,
+    /// `force_tcp`
+    pub force_tcp: bool,
+    /// `prefer_udp`
+    pub prefer_udp: bool,
+    /// `max_connect_attempts`; `None`: as many as there is time for.
+    pub attempts_max: Option<usize>,
+    /// `failfast_all_unhealthy_upstreams`
+    pub fail_fast: bool,
+    /// `failover`
+    pub failover: Vec<ResponseCode>,
+    /// `read_timeout`
+    pub read_timeout: Duration,
+    /// For all attempts together.
+    pub total_timeout: Duration,
+    /// What the directive counts.
+    pub counters: Arc<ForwardCounters>,
+}
+
+/// What came of it, for all who asked the same.
+pub type Walked = Result<Arc<Reply>, Arc<str>>;
+
+impl Upstreams {
+    /// Asks one after the other, in the order of the policy, those left out that are down. An attempt that fails
+    /// has the upstream checked.
+    pub async fn ask(&self, query: &Arc<Query>, client_udp: bool) -> Walked {
+        let patience = Patience {
+            step: self.read_timeout,
+            until: Instant::now() + self.total_timeout,
+        };
+        let order = self.policy.order(self.all.len());
+        let (mut down, mut attempts, mut failovers) = (0, 0, 0);
+        let mut last: Option<ExchangeError> = None;
+        for at in (0..order.len()).cycle() {
+            if patience.is_over() || self.attempts_max.is_some_and(|max| attempts >= max) {
+                break;
+            }
+            if at == 0 {
+                down = 0;
+            }
+            let mut upstream = &self.all[order[at]];
+            if upstream.is_down() {
+                down += 1;
+                if down < self.all.len() {
+                    continue;
+                }
+                self.counters.healthcheck_broken.fetch_add(1, Relaxed);
+                if self.fail_fast {
+                    break;
+                }
+                // Rather the checks are wrong than all of the upstreams.
+                upstream = &self.all[rand::rng().random_range(0..self.all.len())];
+            }
+            match self.ask_one(upstream, query, client_udp, patience).await {
+                Ok(reply) => {
+                    if self.failover.contains(&reply.rcode) {
+                        failovers += 1;
+                        if failovers < self.all.len() {
+                            continue;
+                        }
+                    }
+                    return Ok(Arc::new(reply));
+                }
+                Err(error) => {
+                    upstream.check();
+                    attempts += 1;
+                    last = Some(error);
+                    if down >= self.all.len() {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(match last {
+            Some(error) => error.to_string().into(),
+            None => "no healthy proxies".into(),
+        })
+    }
+
+    /// One upstream; over TCP too where the reply over UDP is truncated. If that fails, a client over UDP gets the
+    /// truncated reply, and may see for itself.
+    async fn ask_one(
+        &self,
+        upstream: &Arc<Upstream>,
+        query: &Arc<Query>,
+        client_udp: bool,
+        patience: Patience,
+    ) -> Result<Reply, ExchangeError> {
+        let udp = !self.force_tcp && (self.prefer_udp || client_udp);
+        let proto = upstream.proto(udp);
+        let reply = upstream.exchange(query, proto, patience).await?;
+        if proto != Proto::Udp || !reply.flags.truncated {
+            return Ok(reply);
+        }
+        match upstream.exchange(query, Proto::Tcp, patience).await {
+            Err(_) if client_udp => Ok(reply),
+            whole => whole,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The form of the cases.
+//!
+//! ```text
+//! == its name
+//! forward . $A                          the server block; $A, $B, $C: upstreams, $A.tls: over TLS, $DEAD: nobody;
+//!                                       %ca.pem: a file, see `certificates.rs`
+//! ---
+//! ask NAME TYPE [over tcp] [FLAGS]      a client asks, with ID and case as given (`id=7`)
+//! A gets PROTO NAME TYPE FLAGS          the next query that A gets is exactly this; PROTO: udp, tcp, tls, or
+//!                                       mtls with a certificate of ours
+//! A says [CHANGES] RCODE [FLAGS] [; RECORDS…]      A's reply to it; CHANGES make it wrong
+//! A says#N …                            the same to the Nth query that A got
+//! A closes                              the connection of that query
+//! A returns                             A is a loop: asks us the same
+//! A quiet                               A gets nothing more
+//! A ignores checks | A answers checks   health checks are answered unless the transcript says otherwise
+//! A checked N                           waits until it was checked so often; `A checked 0` that it was not
+//! A check QUERY                         what the last check asked
+//! A ports N | A connections N           so many, from the beginning
+//! answer RCODE [FLAGS] [; RECORDS…]     what the client that asked first, of those without an answer, gets
+//! log LINE                              the next line of `errors`; ports of ours are $ME
+//! no log
+//! count NAME N                          a counter
+//! wait MILLISECONDS
+//! start                                 the plugins begin what they do by themselves
+//! fatal MESSAGE | no fatal
+//! fault MESSAGE                         the server block cannot be used; nothing else may follow
+//! ```
+
+/// One transcript.
+pub struct Case {
+    pub name: String,
+    pub block: String,
+    pub steps: Vec<String>,
+}
+
+pub fn cases(text: &str) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for part in text.split("\n== ").skip(1) {
+        let (name, rest) = part.split_once('\n').expect("a name");
+        let (block, steps) = rest
+            .split_once("---\n")
+            .unwrap_or_else(|| panic!("{name}: no ---"));
+        let steps = steps.lines().map(str::trim);
+        let steps = steps.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        cases.push(Case {
+            name: name.trim().to_owned(),
+            block: block.to_owned(),
+            steps: steps.map(str::to_owned).collect(),
+        });
+    }
+    cases
+}
