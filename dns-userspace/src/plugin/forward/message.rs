@@ -3,9 +3,9 @@
 //! The query is the client's, made anew: its question in the case of the client, RD, AD, CD and all EDNS options.
 //! Only the size in OPT is ours, since it says what we receive (RFC 6891 section 6.2.3).
 //!
-//! A reply has to have the ID and, byte for byte, the question (RFC 5452 section 9.1). The exception are errors
-//! that are no more than a header: some servers say FORMERR and NOTIMP so. Nothing can be put into a cache with
-//! them.
+//! A reply has to have the ID and the question (RFC 5452 section 9.1); the name may be in another case, since some
+//! servers reply in lower case. The exception are errors that are no more than a header: some servers say FORMERR
+//! and NOTIMP so. Nothing can be put into a cache with them.
 
 use hickory_proto::{
     op::{Header, OpCode, Query as Question, ResponseCode},
@@ -119,8 +119,14 @@ impl Query {
             let rcode = message[3] & 0x0f;
             return rcode != ResponseCode::NoError.low() && rcode != ResponseCode::NXDomain.low();
         }
-        message[4..6] == [0, 1]
-            && message[HEADER_BYTES..].starts_with(&self.bytes[HEADER_BYTES..self.name_end + 4])
+        let (name, tail) = (
+            HEADER_BYTES..self.name_end,
+            self.name_end..self.name_end + 4,
+        );
+        // Lengths of labels are no letters.
+        let is_named = (message.get(name.clone()))
+            .is_some_and(|theirs| theirs.eq_ignore_ascii_case(&self.bytes[name]));
+        message[4..6] == [0, 1] && is_named && message.get(tail.clone()) == Some(&self.bytes[tail])
     }
 }
 

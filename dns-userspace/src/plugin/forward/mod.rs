@@ -38,7 +38,6 @@
 //! | | `CoreDNS` | here |
 //! |---|---|---|
 //! | a reply with the right ID and the wrong question | FORMERR to the client | discarded (RFC 5452); the wait goes on |
-//! | a reply whose question is in another case | taken | discarded |
 //! | a truncated reply over UDP | passed on, but for `prefer_udp` | TCP is tried; passed on if that fails |
 //! | a record whose data is shorter than its type | truncated, without records | SERVFAIL, the next upstream first |
 //! | compressed names in data of MINFO, RP and other old types | passed on | SERVFAIL, the next upstream first |
