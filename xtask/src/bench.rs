@@ -12,7 +12,7 @@ Each prints a table: the median of interleaved rounds, the lowest and the highes
 Nothing else should run meanwhile, on either CPU: ratios are of one run and can be quoted, absolute \
 times drift on a shared machine. What a figure contains is written at the head of its file in tests/bench/.
 
-`servers` wants dnsperf, knot and nsd (Debian's packages of these names); what is missing is said to be SKIPPED.";
+`servers` wants knot and nsd (Debian's packages of these names); what is missing is said to be SKIPPED.";
 
 #[derive(clap::Args)]
 #[command(after_help = ABOUT)]

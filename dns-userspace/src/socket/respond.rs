@@ -133,9 +133,12 @@ fn request(query: Query<'_>, bytes: usize, path: Path) -> Request {
         class,
         edns,
     } = query;
+    // On a socket of both families an IPv4 address comes mapped into IPv6.
+    let canonical =
+        |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     Request {
-        client: path.client,
-        local: path.local,
+        client: canonical(path.client),
+        local: canonical(path.local),
         transport: path.transport,
         header,
         asked: name.clone(),

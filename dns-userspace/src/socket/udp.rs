@@ -13,13 +13,14 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use tokio::{io::Interest, net::UdpSocket};
 use tokio_util::sync::CancellationToken;
 
 use super::{DropReason, Path, Service, SocketCounters, Transport, answer};
 
-/// No datagram is longer, and no row of datagrams that the kernel hands over as one (UDP GRO).
+/// No datagram is longer, so none is cut.
 const BUFFER_BYTES: usize = 65_535;
 /// After a failed receive, so that an error that stays does not take a whole core.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
@@ -36,8 +37,12 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Prepares a bound socket.
     pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+        let state = UdpSocketState::new((&socket).into())?;
+        // With it, a device with GRO merges queries of one client for this socket before any program sees them
+        // (`udp_gro_receive` looks the socket up), and what is merged the kernel's programs have to pass.
+        setsockopt(&socket, UdpGroSegment, &false)?;
         Ok(Endpoint {
-            state: UdpSocketState::new((&socket).into())?,
+            state,
             local: socket.local_addr()?,
             socket,
         })
@@ -108,18 +113,7 @@ pub(super) async fn serve(
             }
         };
         for (buffer, meta) in memory.chunks(BUFFER_BYTES).zip(&metas[..count]) {
-            let path = context.path(meta);
-            // An empty datagram is a row of one.
-            let stride = meta.stride.max(1);
-            let rows = if meta.len == 0 {
-                1
-            } else {
-                meta.len.div_ceil(stride)
-            };
-            for row in 0..rows {
-                let end = ((row + 1) * stride).min(meta.len);
-                context.take(&buffer[row * stride..end], path).await;
-            }
+            context.take(&buffer[..meta.len], context.path(meta)).await;
         }
     }
 }

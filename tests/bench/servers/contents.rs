@@ -9,18 +9,17 @@ use std::{
 use anyhow::{Context as _, Result};
 use hickory_proto::rr::{Record, RecordType};
 use hopzero::zone::{Node, Zone};
+use hopzero_tests::client::{Query, rtype};
 
 use crate::world;
 
 /// The zone file's name.
 pub const ZONE: &str = "cluster.local.zone";
-/// The queries' file.
-pub const QUERIES: &str = "queries";
-/// Queries in the file, which is asked again from its start.
+/// Queries, which are asked again and again.
 const COUNT: u32 = 100_000;
 
-/// Writes both.
-pub fn write(zone: &Zone, services: u32, directory: &Path) -> Result<()> {
+/// Writes it.
+pub fn write(zone: &Zone, directory: &Path) -> Result<()> {
     let mut file = BufWriter::new(File::create(directory.join(ZONE))?);
     let origin = zone.config().origin.clone();
     // The SOA comes first (RFC 1035 section 5.2 leaves it open; not every server does).
@@ -41,24 +40,29 @@ pub fn write(zone: &Zone, services: u32, directory: &Path) -> Result<()> {
             }
         }
     }
-    file.flush()?;
-    let mut file = BufWriter::new(File::create(directory.join(QUERIES))?);
-    for query in 0..COUNT {
-        writeln!(file, "{}", line(query, services))?;
-    }
     Ok(file.flush()?)
+}
+
+/// What is asked.
+pub fn queries(services: u32) -> Vec<Vec<u8>> {
+    (0..COUNT)
+        .map(|query| {
+            let id = u16::try_from(query % (1 << 16)).unwrap_or(0);
+            question(query, services).id(id).bytes()
+        })
+        .collect()
 }
 
 /// Of ten queries six are for an address that is there, two for one of the family that is not (NODATA), and two
 /// for a name that a search path made (NXDOMAIN).
-fn line(query: u32, services: u32) -> String {
+fn question(query: u32, services: u32) -> Query {
     // A Weyl sequence: every service is as likely as any other, and neighbours are far apart.
     let random = u64::from(query.wrapping_mul(0x9e37_79b9));
     let number = u32::try_from((random * u64::from(services)) >> 32).unwrap_or(0);
     match query % 10 {
-        0..6 => format!("{} A", world::name40(number)),
-        6..8 => format!("{} AAAA", world::name40(number)),
-        _ => format!("{} A", denied(number)),
+        0..6 => Query::new(world::name40(number), rtype::A),
+        6..8 => Query::new(world::name40(number), rtype::AAAA),
+        _ => Query::new(denied(number), rtype::A),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  CPU 1: the client                        CPU 0: the server's side
-//!  dnsperf ── eth0 (pod) ═══ veth ═══ pod0 (node) ── hopzero at tcx, or as generic XDP
+//!  bursts ─── eth0 (pod) ═══ veth ═══ pod0 (node) ── hopzero at tcx, or as generic XDP
 //!                                                 ── or no hopzero: knot, nsd on a socket
 //! ```
 //!
@@ -12,14 +12,12 @@
 //! client's. Its time is what it was not idle (`/proc/stat`; with a tickless idle that is a clock, not
 //! a count of ticks, and soft interrupts are in it whoever they are charged to).
 //!
-//! The client is the same for all, and one CPU of it: knot and nsd are at their limit, hopzero's CPU is
-//! mostly idle, and is woken for nearly every packet, which costs it. One worker each for knot and
+//! The client is the same for all, and sends in bursts ([`burst`]). One worker each for knot and
 //! nsd, since they have one CPU. They leave out what hopzero does (minimal answers), and have no rate limit.
 
+mod burst;
 mod contents;
-
 mod daemon;
-mod dnsperf;
 mod ours;
 
 use std::{fs, path::PathBuf};
@@ -37,8 +35,8 @@ use crate::{
     figures::{Figures, Target},
     world,
 };
+use burst::Load;
 use daemon::Software;
-use dnsperf::Load;
 use ours::{Hook, Ours};
 
 /// What R4 is to reach.
@@ -82,14 +80,11 @@ impl Server {
 pub fn measure(quick: bool, services: u32) -> Result<Figures> {
     let (rounds, seconds) = if quick { (3, 1) } else { (7, 2) };
     let mut figures = Figures::default();
-    if let Err(why) = dnsperf::check() {
-        figures.skip("R4", "answers per CPU-second beside knot's and nsd's", &why);
-        return Ok(figures);
-    }
     println!("\nbuilding a zone of {services} services …");
     let zone = world::zone(services)?;
     let directory = directory()?;
-    contents::write(&zone, services, &directory.path)?;
+    contents::write(&zone, &directory.path)?;
+    let queries = contents::queries(services);
     let network = Network::new()?;
     steer(&network)?;
     let mut ours = Ours::new(&zone, &network)?;
@@ -125,7 +120,7 @@ pub fn measure(quick: bool, services: u32) -> Result<Figures> {
         for &which in there.iter().chain(there.iter().rev()) {
             let server = servers[which];
             let attached = ours.attach(server)?;
-            let load = dnsperf::run(&network, server.address(), &directory.path, seconds)
+            let load = burst::run(&network, server.address(), &queries, seconds)
                 .with_context(|| format!("asking {}", server.label()))?;
             drop(attached);
             sums[which].add(&load);
