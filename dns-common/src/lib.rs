@@ -50,3 +50,4 @@ pub mod packet;
 pub mod reason;
 pub mod record;
 pub mod respond;
+pub mod word;

@@ -42,13 +42,12 @@
 //! that answer one network at once may store over each other, and one answer is not counted; a word is never
 //! torn. An answer over the limit stores nothing: a flood only reads.
 
-use core::sync::atomic::AtomicU64;
-
 use crate::{
     answer,
     layout::{Control, Frame, LIMIT_EXCEEDED, Scratch},
     packet::Packet,
     reason::Reason,
+    word::{AtomicU64, load, store},
 };
 
 /// An answer of more than so many times the query's length counts.
@@ -141,30 +140,6 @@ fn take<B: Buckets>(buckets: &B, control: &Control, network: u64, now: u32) -> b
 #[inline(always)]
 fn pack(level: u64, tick: u32) -> u64 {
     u64::from(tick) << 32 | level & 0xffff_ffff
-}
-
-/// As in [`crate::lookup`]: a volatile access of an aligned word is one instruction, and LLVM selects none for a
-/// relaxed atomic one below BPF v4.
-#[inline(always)]
-fn load(word: &AtomicU64) -> u64 {
-    #[cfg(target_arch = "bpf")]
-    // SAFETY: a reference to an atomic is a valid, aligned pointer.
-    unsafe {
-        word.as_ptr().read_volatile()
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    word.load(core::sync::atomic::Ordering::Relaxed)
-}
-
-#[inline(always)]
-fn store(word: &AtomicU64, value: u64) {
-    #[cfg(target_arch = "bpf")]
-    // SAFETY: as in `load`, and an atomic may be written through a shared reference.
-    unsafe {
-        word.as_ptr().write_volatile(value);
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    word.store(value, core::sync::atomic::Ordering::Relaxed);
 }
 
 #[cfg(test)]

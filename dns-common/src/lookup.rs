@@ -10,18 +10,12 @@
 //! address is made of the entry, so both machines load them after it, and the entry is stored after
 //! them. `cargo xtask test model` runs this code and the writer's in every order, with and without that.
 
-// The model check (`cargo xtask test model`) runs this same code over atomics that show a reader every
-// value that memory may show it.
-#[cfg(not(feature = "loom"))]
-pub use core::sync::atomic::AtomicU64;
-#[cfg(feature = "loom")]
-pub use loom::sync::atomic::AtomicU64;
-
 use crate::{
     layout::{Control, Entry, FLAG_SOA, Generation, Scratch, bucket_of, home_of},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NAME_WORDS_MAX, PROBE_BUCKETS_MAX, RECORD_CELLS_MAX},
     reason::Reason,
     record,
+    word::{AtomicU64, load},
 };
 
 /// The maps of the programs, or memory of the host in tests.
@@ -35,20 +29,6 @@ pub trait Table {
     fn bucket(&self, index: u32) -> Option<&[AtomicU64; BUCKET_ENTRIES]>;
     /// A cell of record memory.
     fn cell(&self, index: u32) -> Option<&[AtomicU64; CELL_WORDS]>;
-}
-
-/// One whole word, as it was stored.
-#[inline(always)]
-fn load(word: &AtomicU64) -> u64 {
-    // LLVM 22 selects no instruction for a relaxed atomic load below BPF v4. A volatile load of
-    // an aligned word is one `ldxdw`, which is what an atomic one would be.
-    #[cfg(target_arch = "bpf")]
-    // SAFETY: a reference to an atomic is a valid, aligned pointer.
-    unsafe {
-        word.as_ptr().read_volatile()
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    word.load(core::sync::atomic::Ordering::Relaxed)
 }
 
 /// The generation in use. To be loaded once for a packet: what a scan finds must be of one.

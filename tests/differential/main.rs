@@ -21,7 +21,6 @@ use hopzero_tests::{
         world::socket_answer,
     },
 };
-use libtest_mimic::{Failed, Trial};
 
 use generate::Random;
 
@@ -34,12 +33,7 @@ const ANSWERED_PERCENT_MIN: u64 = 15;
 const NAME: &str = "the kernel's bytes are the socket's";
 
 fn main() -> ExitCode {
-    let trial = || {
-        Trial::test(NAME, || {
-            run().map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
-    harness::run(|| Ok(vec![trial()]), &[NAME.to_owned()])
+    harness::run_one(NAME, run)
 }
 
 fn run() -> Result<()> {

@@ -23,7 +23,6 @@ use hopzero_tests::{
         passes, world,
     },
 };
-use libtest_mimic::{Failed, Trial};
 
 use mutate::Mutator;
 
@@ -53,12 +52,7 @@ const KINDS: [&str; 14] = [
 ];
 
 fn main() -> ExitCode {
-    let trial = || {
-        Trial::test(NAME, || {
-            run().map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
-    harness::run(|| Ok(vec![trial()]), &[NAME.to_owned()])
+    harness::run_one(NAME, run)
 }
 
 fn run() -> Result<()> {

@@ -17,6 +17,14 @@ pub fn run(trials: impl FnOnce() -> Result<Vec<Trial>>, names: &[String]) -> Exi
     run_if(available.and_then(|()| trials()), names)
 }
 
+/// The same for a layer that is one trial.
+pub fn run_one(name: &str, body: fn() -> Result<()>) -> ExitCode {
+    run(
+        || Ok(vec![Test::new(name, body).trial()]),
+        &[name.to_owned()],
+    )
+}
+
 fn run_if(trials: Result<Vec<Trial>>, names: &[String]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     let error = match trials {

@@ -135,21 +135,9 @@ pub fn reverse_zones(network: IpNet) -> Vec<Name> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corefile::source::Span;
 
     fn keys(text: &str) -> Result<Vec<String>, String> {
-        let span = Span {
-            file: 0,
-            start: 0,
-            end: text.len(),
-        };
-        let word = Word {
-            text: text.to_owned(),
-            span,
-            begins_line: true,
-            quoted: false,
-        };
-        let keys = Key::parse(&word, 53).map_err(|fault| fault.message)?;
+        let keys = Key::parse(&Word::of(text), 53).map_err(|fault| fault.message)?;
         Ok((keys.iter())
             .map(|key| format!("{}://{}:{}", key.transport.scheme(), key.zone, key.port))
             .collect())

@@ -27,6 +27,24 @@ pub struct Word {
     pub quoted: bool,
 }
 
+#[cfg(test)]
+impl Word {
+    /// The only word of a text.
+    pub(crate) fn of(text: &str) -> Self {
+        let span = Span {
+            file: 0,
+            start: 0,
+            end: text.len(),
+        };
+        Word {
+            text: text.to_owned(),
+            span,
+            begins_line: true,
+            quoted: false,
+        }
+    }
+}
+
 /// The words of a file.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use hopzero_common::lookup::AtomicU64;
+use hopzero_common::word::AtomicU64;
 use memmap2::{MmapOptions, MmapRaw};
 
 /// A region of shared words: an mmapable map, or memory of the process in tests.

@@ -12,8 +12,8 @@ mod marks;
 use hopzero_common::{
     layout::{Entry, Generation, bucket_of, home_of},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NAME_WORDS_MAX, PROBE_BUCKETS_MAX, RECORD_CELLS_MAX},
-    lookup::{self, AtomicU64},
-    name,
+    lookup, name,
+    word::AtomicU64,
 };
 
 use marks::Marks;

@@ -184,9 +184,6 @@ impl Server {
 #[async_trait]
 impl Service for Server {
     async fn answer(&self, request: &mut Request) -> Option<Reply> {
-        if request.edns.as_ref().is_some_and(|edns| edns.version > 0) {
-            return Some(Reply::bare(ResponseCode::BADVERS));
-        }
         let Some((zone, site)) = self.site(request) else {
             return Some(Reply::bare(ResponseCode::Refused));
         };

@@ -124,13 +124,9 @@ pub struct Only<R> {
 impl<R: Resolver> Service for Only<R> {
     async fn answer(&self, request: &mut Request) -> Option<Reply> {
         let Request {
-            name,
-            rtype,
-            class,
-            edns,
-            ..
+            name, rtype, class, ..
         } = request;
-        let mut reply = respond::resolve(&*self.resolver, name, *rtype, *class, edns.as_ref());
+        let mut reply = respond::resolve(&*self.resolver, name, *rtype, *class);
         if self.rotate {
             respond::rotate(&mut reply.answers);
         }

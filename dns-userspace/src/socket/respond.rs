@@ -52,7 +52,10 @@ pub async fn answer(
         Err(rejected) => return refuse(&rejected),
     };
     let mut request = request(query, message.len(), path);
-    let reply = (service.answer(&mut request).await).ok_or(DropReason::Silenced)?;
+    let reply = match unreadable(request.edns.as_ref()) {
+        Some(reply) => reply,
+        None => (service.answer(&mut request).await).ok_or(DropReason::Silenced)?,
+    };
     let asked = Asked {
         header: request.header,
         question: &request.question,
@@ -69,13 +72,8 @@ pub fn respond(message: &[u8], transport: Transport, resolver: &dyn Resolver) ->
         Ok(query) => query,
         Err(rejected) => return refuse(&rejected).ok().map(|reply| reply.bytes),
     };
-    let reply = resolve(
-        resolver,
-        &query.name,
-        query.rtype,
-        query.class,
-        query.edns.as_ref(),
-    );
+    let reply = unreadable(query.edns.as_ref())
+        .unwrap_or_else(|| resolve(resolver, &query.name, query.rtype, query.class));
     let asked = Asked {
         header: query.header,
         question: query.question,
@@ -100,17 +98,19 @@ pub(super) fn rotate(answers: &mut [Record]) {
     }
 }
 
+/// What is replied to a version of EDNS that we do not know, whatever is asked (RFC 6891 section 6.1.3).
+fn unreadable(edns: Option<&Edns>) -> Option<Reply> {
+    edns.filter(|edns| edns.version > 0)
+        .map(|_| Reply::bare(ResponseCode::BADVERS))
+}
+
 /// What a server that has nothing but a resolver replies.
 pub(super) fn resolve(
     resolver: &dyn Resolver,
     name: &Name,
     rtype: RecordType,
     class: u16,
-    edns: Option<&Edns>,
 ) -> Reply {
-    if edns.is_some_and(|edns| edns.version > 0) {
-        return Reply::bare(ResponseCode::BADVERS);
-    }
     if class != u16::from(DNSClass::IN) || matches!(rtype, RecordType::AXFR | RecordType::IXFR) {
         return Reply::bare(ResponseCode::Refused);
     }

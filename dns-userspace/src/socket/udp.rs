@@ -54,9 +54,7 @@ impl Endpoint {
         metas: &mut [RecvMeta],
     ) -> io::Result<usize> {
         let receive = || self.state.recv((&self.socket).into(), buffers, metas);
-        // The closure may be called again: it borrows anew each time.
-        let mut receive = receive;
-        self.socket.async_io(Interest::READABLE, &mut receive).await
+        self.socket.async_io(Interest::READABLE, receive).await
     }
 
     async fn send(&self, path: Path, message: &[u8]) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hopzero_common::{lookup::AtomicU64, reason::Reason};
+use hopzero_common::{reason::Reason, word::AtomicU64};
 use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::{

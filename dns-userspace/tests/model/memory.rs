@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hopzero_common::{
     limits::{BUCKET_ENTRIES, CELL_WORDS},
-    lookup::AtomicU64,
+    word::AtomicU64,
 };
 use loom::sync::Mutex;
 

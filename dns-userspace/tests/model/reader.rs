@@ -3,10 +3,11 @@
 use hopzero_common::{
     layout::{self, Control, Scratch},
     limits::{BUCKET_ENTRIES, CELL_WORDS},
-    lookup::{self, AtomicU64, Table},
+    lookup::{self, Table},
     name::hash_of,
     negative::{self, Denial},
     reason::Reason,
+    word::AtomicU64,
 };
 use loom::sync::atomic::{
     Ordering::{Acquire, Relaxed},

@@ -6,7 +6,7 @@ use hopzero::publisher::{
     memory::Words,
     table::{Capacity, Table},
 };
-use hopzero_common::{limits::CELL_WORDS, lookup::AtomicU64};
+use hopzero_common::{limits::CELL_WORDS, word::AtomicU64};
 use loom::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::{

@@ -112,21 +112,9 @@ fn nameservers(text: &str) -> Vec<To> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corefile::Span;
 
     fn told(text: &str) -> Result<String, String> {
-        let span = Span {
-            file: 0,
-            start: 0,
-            end: text.len(),
-        };
-        let word = Word {
-            text: text.to_owned(),
-            span,
-            begins_line: false,
-            quoted: false,
-        };
-        let all = read(&word).map_err(|fault| fault.message)?;
+        let all = read(&Word::of(text)).map_err(|fault| fault.message)?;
         let all: Vec<String> = (all.iter())
             .map(|to| {
                 let scheme = if to.tls { "tls" } else { "dns" };
