@@ -35,6 +35,8 @@ enum Layer {
     Model,
     /// Forwarding, as transcripts; part of host
     Forward,
+    /// All other plugins, as transcripts; part of host
+    Plugins,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
     /// The kernel's answers against the socket's, generated; needs root
@@ -57,6 +59,7 @@ impl Layer {
             Self::Host => "host",
             Self::Model => "model",
             Self::Forward => "forward",
+            Self::Plugins => "plugins",
             Self::Packet => "packet",
             Self::Differential => "differential",
             Self::Hostile => "hostile",
@@ -77,7 +80,10 @@ impl Layer {
     }
 
     fn is_in_kernel(self) -> bool {
-        !matches!(self, Self::Host | Self::Model | Self::Forward | Self::All)
+        !matches!(
+            self,
+            Self::Host | Self::Model | Self::Forward | Self::Plugins | Self::All
+        )
     }
 
     fn command(self, args: &Args) -> Command {
@@ -114,8 +120,9 @@ impl Layer {
             command.args(["--features", "loom", "--test", "model"]);
             // What was explored is said by tests that pass.
             command.args(["--", "--nocapture"]);
-        } else if self == Self::Forward {
-            command.args(["-p", "hopzero", "--test", self.name()]);
+        } else if matches!(self, Self::Forward | Self::Plugins) {
+            command.args(["-p", "hopzero", "--test", "transcripts"]);
+            command.args(["--", self.name()]);
         } else {
             // The kernel's layers have `test = false`: they run only by name.
             command.arg("--workspace");

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::{
     Plugin,
     forward::{Timeouts, counters::ForwardCounters},
+    metrics::Metrics,
     table::{self, DIRECTIVES, Support},
 };
 use crate::{
@@ -27,6 +28,8 @@ pub struct Environment {
     clusters: Mutex<Vec<Arc<RwLock<Zone>>>>,
     forwards: Mutex<Vec<Arc<ForwardCounters>>>,
     failures: Failures,
+    /// What plugins count; it outlives them.
+    pub metrics: Metrics,
     /// How long `forward` waits, where no property says it.
     pub timeouts: Timeouts,
 }

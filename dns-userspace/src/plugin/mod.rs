@@ -14,6 +14,7 @@
 pub mod args;
 pub mod builder;
 pub mod forward;
+pub mod metrics;
 pub mod reply;
 pub mod request;
 pub mod site;

@@ -3,7 +3,10 @@
 //! ```text
 //! == its name
 //! forward . $A                          the server block; $A, $B, $C: upstreams, $A.tls: over TLS, $DEAD: nobody;
-//!                                       %ca.pem: a file, see `certificates.rs`
+//!                                       %ca.pem: a file, see `certificates.rs`; before it, if wanted:
+//! keys example.org                      the block's keys, instead of `.:53`
+//! <<< NAME                              the lines of a file, which is $DIR/NAME
+//! >>>
 //! ---
 //! ask NAME TYPE [over tcp] [FLAGS]      a client asks, with ID and case as given (`id=7`)
 //! A gets PROTO NAME TYPE FLAGS          the next query that A gets is exactly this; PROTO: udp, tcp, tls, or
@@ -21,6 +24,8 @@
 //! log LINE                              the next line of `errors`; ports of ours are $ME
 //! no log
 //! count NAME N                          a counter
+//! metric NAME{LABELS} N                 a line of the metrics
+//! write NAME | LINE | LINE              the file gets new lines
 //! wait MILLISECONDS
 //! start                                 the plugins begin what they do by themselves
 //! fatal MESSAGE | no fatal
@@ -30,6 +35,9 @@
 /// One transcript.
 pub struct Case {
     pub name: String,
+    pub keys: String,
+    /// Names with what they hold.
+    pub files: Vec<(String, String)>,
     pub block: String,
     pub steps: Vec<String>,
 }
@@ -41,11 +49,26 @@ pub fn cases(text: &str) -> Vec<Case> {
         let (block, steps) = rest
             .split_once("---\n")
             .unwrap_or_else(|| panic!("{name}: no ---"));
+        let (mut keys, mut files, mut rest) = (".:53".to_owned(), Vec::new(), String::new());
+        let mut lines = block.lines();
+        while let Some(line) = lines.next() {
+            if let Some(file) = line.strip_prefix("<<< ") {
+                let content: Vec<&str> = lines.by_ref().take_while(|line| *line != ">>>").collect();
+                files.push((file.to_owned(), content.join("\n") + "\n"));
+            } else if let Some(named) = line.strip_prefix("keys ") {
+                named.clone_into(&mut keys);
+            } else {
+                rest += line;
+                rest.push('\n');
+            }
+        }
         let steps = steps.lines().map(str::trim);
         let steps = steps.filter(|line| !line.is_empty() && !line.starts_with('#'));
         cases.push(Case {
             name: name.trim().to_owned(),
-            block: block.to_owned(),
+            keys,
+            files,
+            block: rest,
             steps: steps.map(str::to_owned).collect(),
         });
     }

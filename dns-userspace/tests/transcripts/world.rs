@@ -14,6 +14,7 @@ use hopzero::{
     server::{Server, Servers},
     socket::{self, Transport},
 };
+use tempfile::TempDir;
 use tokio::{net::UdpSocket, task::JoinHandle, time::timeout};
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -33,6 +34,7 @@ const QUIET: Duration = Duration::from_millis(60);
 type Answer = JoinHandle<Result<Vec<u8>, socket::DropReason>>;
 
 struct World {
+    directory: TempDir,
     environment: Environment,
     servers: Servers,
     server: Arc<Server>,
@@ -62,7 +64,11 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             socket.local_addr().unwrap()
         };
-        let mut block = case.block.clone();
+        let directory = tempfile::tempdir().unwrap();
+        for (name, content) in &case.files {
+            std::fs::write(directory.path().join(name), content).unwrap();
+        }
+        let mut block = (case.block).replace("$DIR", directory.path().to_str().unwrap());
         for (name, upstream) in &upstreams {
             block = block
                 .replace(&format!("${name}.tls"), &upstream.tls.to_string())
@@ -73,7 +79,7 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
             block = block.replace(&format!("%{file}"), path.to_str().unwrap());
         }
         block = block.replace("$DEAD", &dead.to_string());
-        let text = format!(".:53 {{\nerrors\n{block}\n}}\n");
+        let text = format!("{} {{\nerrors\n{block}\n}}\n", case.keys);
         let mut environment = Environment::default();
         environment.timeouts.total = Duration::from_secs(1);
         environment.timeouts.probe = Duration::from_millis(100);
@@ -88,6 +94,7 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
         let servers = built.map_err(|error| error.to_string())?;
         let server = Arc::clone(servers.iter().next().unwrap().1);
         let mut world = World {
+            directory,
             environment,
             servers,
             server,
@@ -138,6 +145,19 @@ impl World {
             "count" => {
                 let (name, number) = rest.rsplit_once(' ').unwrap();
                 return check(name, &self.count(name).to_string(), number);
+            }
+            "metric" => {
+                let (name, number) = rest.rsplit_once(' ').unwrap();
+                let text = self.environment.metrics.text();
+                let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+                let found = lines.find(|(named, _)| *named == name);
+                return check(name, found.map_or("nothing", |(_, value)| value), number);
+            }
+            "write" => {
+                let mut lines = rest.split(" | ");
+                let file = self.directory.path().join(lines.next().unwrap());
+                let content: String = lines.map(|line| format!("{line}\n")).collect();
+                std::fs::write(file, content).unwrap();
             }
             "wait" => tokio::time::sleep(Duration::from_millis(rest.parse().unwrap())).await,
             "start" => self.servers.start(),
