@@ -101,6 +101,12 @@ impl Test {
     }
 }
 
+/// Runs tests that need nothing of the kernel; one that is skipped says so by itself ([`Test::unless`]).
+pub fn run_plain(tests: Vec<Test>) -> ExitCode {
+    let trials = tests.into_iter().map(Test::trial).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
 /// Runs tests that make network namespaces; those are removed when the run is interrupted, too.
 pub fn run_in_namespaces(tests: impl IntoIterator<Item = Test>) -> ExitCode {
     cleanup::install();

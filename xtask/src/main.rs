@@ -5,6 +5,7 @@ mod bench;
 mod build_ebpf;
 mod demo;
 mod fuzz;
+mod peers;
 mod progress;
 #[cfg(test)]
 mod readme;

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{EXIT_TO_DO, build_ebpf, setup, workspace};
+use crate::{EXIT_TO_DO, build_ebpf, peers, setup, workspace};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -17,8 +17,8 @@ pub struct Args {
     /// Reads of the layer torn; 1,000,000 if not given
     #[arg(long)]
     reads: Option<u64>,
-    /// Queries of the layer differential, 1,000,000 if not given; or of each combination of the layer
-    /// offloads, 2,000 if not given
+    /// Queries of the layer differential, 1,000,000 if not given; of each combination of the layer
+    /// offloads, or of each configuration of the layer coredns, 2,000 if not given
     #[arg(long)]
     queries: Option<u64>,
     /// Packets of the layer hostile; 200,000 if not given
@@ -37,6 +37,8 @@ enum Layer {
     Forward,
     /// All other plugins, as transcripts; part of host
     Plugins,
+    /// The socket's replies beside those of `CoreDNS`, under the same Corefiles; needs Go, once
+    Coredns,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
     /// The kernel's answers against the socket's, generated; needs root
@@ -60,6 +62,7 @@ impl Layer {
             Self::Model => "model",
             Self::Forward => "forward",
             Self::Plugins => "plugins",
+            Self::Coredns => "coredns",
             Self::Packet => "packet",
             Self::Differential => "differential",
             Self::Hostile => "hostile",
@@ -82,8 +85,13 @@ impl Layer {
     fn is_in_kernel(self) -> bool {
         !matches!(
             self,
-            Self::Host | Self::Model | Self::Forward | Self::Plugins | Self::All
+            Self::Host | Self::Model | Self::Forward | Self::Plugins | Self::Coredns | Self::All
         )
+    }
+
+    /// Whether it starts `hopzero` as a command.
+    fn needs_daemon(self) -> bool {
+        self.is_in_kernel() || self == Self::Coredns
     }
 
     fn command(self, args: &Args) -> Command {
@@ -123,6 +131,17 @@ impl Layer {
         } else if matches!(self, Self::Forward | Self::Plugins) {
             command.args(["-p", "hopzero", "--test", "transcripts"]);
             command.args(["--", self.name()]);
+        } else if self == Self::Coredns {
+            command.args(["-p", "hopzero-tests", "--test", self.name()]);
+            match peers::coredns() {
+                Ok(coredns) => {
+                    command.env("HOPZERO_COREDNS", coredns);
+                }
+                Err(error) => println!("{error:#}"),
+            }
+            if let Some(queries) = args.queries {
+                command.env("HOPZERO_COREDNS_QUERIES", queries.to_string());
+            }
         } else {
             // The kernel's layers have `test = false`: they run only by name.
             command.arg("--workspace");
@@ -139,21 +158,23 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_TO_DO));
         }
         build_ebpf::build()?;
+    }
+    if layers.iter().any(|layer| layer.needs_daemon()) {
         build_daemon()?;
     }
     let mut all = Sum::default();
-    let mut skipped_in_kernel = 0;
+    let mut skipped = 0;
     for layer in layers {
         println!("\n== {} ==", layer.name());
         let sum = run_layer(layer, args)?;
-        if layer.is_in_kernel() {
-            skipped_in_kernel += sum.skipped;
+        if layer.needs_daemon() {
+            skipped += sum.skipped;
         }
         all.add(&sum);
     }
-    let refused = workspace::is_ci() && skipped_in_kernel > 0;
+    let refused = workspace::is_ci() && skipped > 0;
     if refused {
-        println!("\nCI=true: {skipped_in_kernel} kernel tests were skipped, which fails the run.");
+        println!("\nCI=true: {skipped} tests were skipped, which fails the run.");
     }
     println!("\n{}", all.line());
     Ok(if all.failed > 0 || refused {
@@ -182,10 +203,12 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 9] = [
+    const EACH: [Layer; 11] = [
         Layer::Host,
         Layer::Model,
         Layer::Forward,
+        Layer::Plugins,
+        Layer::Coredns,
         Layer::Packet,
         Layer::Differential,
         Layer::Hostile,
@@ -198,7 +221,7 @@ fn selected(wanted: &[Layer]) -> Vec<Layer> {
     EACH.into_iter()
         // What is part of another layer is not run twice.
         .filter(|layer| {
-            let is_part = matches!(layer, Layer::Offloads | Layer::Forward);
+            let is_part = matches!(layer, Layer::Offloads | Layer::Forward | Layer::Plugins);
             wanted.contains(layer) || (all && !is_part)
         })
         .collect()

@@ -1,0 +1,115 @@
+//! hopzero beside `CoreDNS`: the same Corefile, the same files, the same upstream, the same queries one after the
+//! other; replies must say the same. What differs must be in `docs/differences.md`, and in `differences.rs`, which
+//! recognises it.
+//!
+//! Each folder of `cases/` is a configuration: a `Corefile`, the files that it names, and `names` to make queries of.
+//! `{$PORT}` is each server's own port, `{$UPSTREAM}` the upstream of both (`upstream.rs`).
+
+mod compare;
+mod differences;
+mod peer;
+mod question;
+mod upstream;
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use hopzero_tests::harness::{self, Test};
+
+use differences::DIFFERENCES;
+use peer::{Client, Peer, Software};
+use question::Questions;
+
+/// Queries of each configuration, if `HOPZERO_COREDNS_QUERIES` does not say.
+const QUERIES: u32 = 2000;
+/// Differences that are shown of one configuration.
+const SHOWN_MAX: usize = 10;
+
+fn main() -> ExitCode {
+    let coredns = peer::coredns();
+    let skipped = coredns.as_ref().err().map(ToString::to_string);
+    let mut tests = vec![Test::new("every known difference has its page", documented)];
+    for case in cases() {
+        let name = case
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        let coredns = coredns.as_ref().ok().cloned().unwrap_or_default();
+        let test = Test::new(
+            format!("as CoreDNS: {}", name.unwrap_or_default()),
+            move || run(&case, &coredns),
+        );
+        tests.push(test.unless(skipped.clone()));
+    }
+    harness::run_plain(tests)
+}
+
+fn cases() -> Vec<PathBuf> {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("coredns/cases");
+    let mut cases: Vec<_> = fs::read_dir(cases)
+        .into_iter()
+        .flatten()
+        .filter_map(|case| Some(case.ok()?.path()))
+        .collect();
+    cases.sort();
+    cases
+}
+
+fn documented() -> Result<()> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/differences.md");
+    let page = fs::read_to_string(&page).with_context(|| page.display().to_string())?;
+    for difference in DIFFERENCES {
+        let heading = format!("### {}\n", difference.id);
+        ensure!(
+            page.contains(&heading),
+            "docs/differences.md has no `{}`",
+            heading.trim()
+        );
+    }
+    Ok(())
+}
+
+fn run(case: &Path, coredns: &Path) -> Result<()> {
+    let queries = match env::var("HOPZERO_COREDNS_QUERIES") {
+        Ok(queries) => queries.parse().context("HOPZERO_COREDNS_QUERIES")?,
+        Err(_) => QUERIES,
+    };
+    let upstream = upstream::start()?;
+    let theirs = Peer::start(Software::CoreDns(coredns), case, upstream)?;
+    let ours = Peer::start(Software::Hopzero, case, upstream)?;
+    let names = fs::read_to_string(case.join("names"))?;
+    let client = Client::new()?;
+    let mut known: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for asked in Questions::new(&names).take(usize::try_from(queries)?) {
+        let reply = |peer: &Peer| peer.ask(&client, &asked);
+        let (theirs, ours) = (reply(&theirs)?, reply(&ours)?);
+        match differences::known(&asked, theirs.clone(), ours.clone()) {
+            Some(met) => {
+                for id in met {
+                    *known.entry(id).or_default() += 1;
+                }
+            }
+            None => unknown.push(format!("{asked}\n  CoreDNS {theirs}\n  hopzero {ours}")),
+        }
+    }
+    println!(
+        "{}: {queries} queries, known differences: {known:?}",
+        case.display()
+    );
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let count = unknown.len();
+    unknown.truncate(SHOWN_MAX);
+    bail!(
+        "{count} of {queries} replies differ\n{}\nours:\n{}\ntheirs:\n{}",
+        unknown.join("\n"),
+        ours.log(),
+        theirs.log()
+    )
+}

@@ -1,0 +1,207 @@
+//! A server under a Corefile, as a process of its own on a port of loopback.
+
+use std::{
+    env, fs,
+    io::{ErrorKind, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use hopzero_tests::{client::Query, daemon};
+use tempfile::TempDir;
+
+use crate::{compare::Seen, question::Asked};
+
+/// How long a server may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a reply may take. A query to an upstream may wait for its time to be over.
+const REPLY_PATIENCE: Duration = Duration::from_secs(8);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Which one.
+#[derive(Clone, Copy)]
+pub enum Software<'a> {
+    CoreDns(&'a Path),
+    Hopzero,
+}
+
+/// The `CoreDNS` to compare with.
+pub fn coredns() -> Result<PathBuf> {
+    let path = env::var_os("HOPZERO_COREDNS").ok_or_else(|| {
+        anyhow!("HOPZERO_COREDNS names no CoreDNS: `cargo xtask test coredns` builds one")
+    })?;
+    let path = PathBuf::from(path);
+    ensure!(
+        path.is_file(),
+        "HOPZERO_COREDNS: {} is no file",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// A running server; ended when dropped.
+pub struct Peer {
+    child: Child,
+    address: SocketAddr,
+    directory: TempDir,
+}
+
+impl Peer {
+    /// Starts it, and waits until it answers.
+    pub fn start(software: Software<'_>, case: &Path, upstream: SocketAddr) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        for file in fs::read_dir(case)? {
+            let file = file?;
+            fs::copy(file.path(), directory.path().join(file.file_name()))?;
+        }
+        fs::create_dir(directory.path().join("manifests"))?;
+        let port = free_port()?;
+        let mut command = match software {
+            Software::CoreDns(path) => {
+                let mut command = Command::new(path);
+                command.args(["-conf", "Corefile"]);
+                command
+            }
+            Software::Hopzero => {
+                let mut command = Command::new(daemon::binary()?);
+                command.args(["serve", "--conf", "Corefile", "--manifests", "manifests"]);
+                command.args(["--control", "control.sock"]);
+                command
+            }
+        };
+        let log = fs::File::create(directory.path().join("log"))?;
+        let child = command
+            .current_dir(directory.path())
+            .env("PORT", port.to_string())
+            .env("UPSTREAM", upstream.to_string())
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        let mut peer = Peer {
+            child,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            directory,
+        };
+        peer.ready()?;
+        Ok(peer)
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        let started = Instant::now();
+        // Of a class that nothing here answers: no cache remembers it.
+        let mut query = Query::new("ready.test", 1).id(0).bytes();
+        let class = query.len() - 1;
+        query[class] = 4;
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        udp.set_read_timeout(Some(LOOK))?;
+        udp.connect(self.address)?;
+        loop {
+            // Until it listens, sending is refused.
+            let _ = udp.send(&query);
+            if udp.recv(&mut [0; 512]).is_ok() {
+                break;
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended ({status}):\n{}", self.log());
+            }
+            ensure!(
+                started.elapsed() < PATIENCE,
+                "it is not ready:\n{}",
+                self.log()
+            );
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Its reply; silence is one too.
+    pub fn ask(&self, client: &Client, asked: &Asked) -> Result<Seen> {
+        let bytes = if asked.is_over_tcp {
+            self.ask_tcp(&asked.bytes)
+        } else {
+            client.ask(self.address, &asked.bytes)
+        };
+        bytes
+            .map(Seen::new)
+            .with_context(|| format!("{asked}\n{}", self.log()))
+    }
+
+    fn ask_tcp(&self, query: &[u8]) -> Result<Vec<u8>> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(REPLY_PATIENCE))?;
+        let mut message = u16::try_from(query.len())?.to_be_bytes().to_vec();
+        message.extend(query);
+        stream.write_all(&message)?;
+        let mut length = [0; 2];
+        match stream.read_exact(&mut length) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+        let mut reply = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut reply)?;
+        Ok(reply)
+    }
+
+    /// The end of what it has logged.
+    pub fn log(&self) -> String {
+        let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(8)..].join("\n")
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks both from one port, which is part of some answers.
+pub struct Client(UdpSocket);
+
+impl Client {
+    pub fn new() -> Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        socket.set_read_timeout(Some(REPLY_PATIENCE))?;
+        Ok(Client(socket))
+    }
+
+    /// The reply; none is silence.
+    fn ask(&self, server: SocketAddr, query: &[u8]) -> Result<Vec<u8>> {
+        self.0.send_to(query, server)?;
+        let mut buffer = [0; 65_535];
+        loop {
+            match self.0.recv_from(&mut buffer) {
+                // A late one to another query is not this one's.
+                Ok((length, from)) if from == server && buffer[..2] == query[..2] => {
+                    return Ok(buffer[..length].to_vec());
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Vec::new()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// A port that nobody has, over UDP and TCP.
+fn free_port() -> Result<u16> {
+    for _ in 0..100 {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = udp.local_addr()?.port();
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port")
+}
