@@ -5,11 +5,7 @@
 //! Each folder of `cases/` is a configuration: a `Corefile`, the files that it names, and `names` to make queries of.
 //! `{$PORT}` is each server's own port, `{$UPSTREAM}` the upstream of both (`upstream.rs`).
 
-mod compare;
 mod differences;
-mod peer;
-mod question;
-mod upstream;
 
 use std::{
     collections::BTreeMap,
@@ -19,11 +15,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use hopzero_tests::harness::{self, Test};
+use hopzero_tests::{
+    beside::{
+        peer::{self, Client, Peer, Software},
+        question::Questions,
+        upstream,
+    },
+    harness::{self, Test},
+};
 
 use differences::DIFFERENCES;
-use peer::{Client, Peer, Software};
-use question::Questions;
 
 /// Queries of each configuration, if `HOPZERO_COREDNS_QUERIES` does not say.
 const QUERIES: u32 = 2000;

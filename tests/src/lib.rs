@@ -1,5 +1,6 @@
 //! Helpers of the kernel tests and benchmarks.
 
+pub mod beside;
 pub mod cleanup;
 pub mod client;
 pub mod daemon;

@@ -21,7 +21,7 @@ pub struct Args {
     /// offloads, or of each configuration of the layer coredns, 2,000 if not given
     #[arg(long)]
     queries: Option<u64>,
-    /// Packets of the layer hostile; 200,000 if not given
+    /// Packets of the layer hostile, 200,000 if not given; or messages of the layer malformed, 100,000
     #[arg(long)]
     packets: Option<u64>,
 }
@@ -39,6 +39,8 @@ enum Layer {
     Plugins,
     /// The socket's replies beside those of `CoreDNS`, under the same Corefiles; needs Go, once
     Coredns,
+    /// Broken messages and broken clients against the daemon's sockets
+    Malformed,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
     /// The kernel's answers against the socket's, generated; needs root
@@ -63,6 +65,7 @@ impl Layer {
             Self::Forward => "forward",
             Self::Plugins => "plugins",
             Self::Coredns => "coredns",
+            Self::Malformed => "malformed",
             Self::Packet => "packet",
             Self::Differential => "differential",
             Self::Hostile => "hostile",
@@ -85,13 +88,19 @@ impl Layer {
     fn is_in_kernel(self) -> bool {
         !matches!(
             self,
-            Self::Host | Self::Model | Self::Forward | Self::Plugins | Self::Coredns | Self::All
+            Self::Host
+                | Self::Model
+                | Self::Forward
+                | Self::Plugins
+                | Self::Coredns
+                | Self::Malformed
+                | Self::All
         )
     }
 
     /// Whether it starts `hopzero` as a command.
     fn needs_daemon(self) -> bool {
-        self.is_in_kernel() || self == Self::Coredns
+        self.is_in_kernel() || matches!(self, Self::Coredns | Self::Malformed)
     }
 
     fn command(self, args: &Args) -> Command {
@@ -131,6 +140,12 @@ impl Layer {
         } else if matches!(self, Self::Forward | Self::Plugins) {
             command.args(["-p", "hopzero", "--test", "transcripts"]);
             command.args(["--", self.name()]);
+        } else if self == Self::Malformed {
+            command.args(["-p", "hopzero-tests", "--test", self.name()]);
+            command.args(["--", "--nocapture"]);
+            if let Some(messages) = args.packets {
+                command.env("HOPZERO_MALFORMED_MESSAGES", messages.to_string());
+            }
         } else if self == Self::Coredns {
             command.args(["-p", "hopzero-tests", "--test", self.name()]);
             match peers::coredns() {
@@ -203,12 +218,13 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 11] = [
+    const EACH: [Layer; 12] = [
         Layer::Host,
         Layer::Model,
         Layer::Forward,
         Layer::Plugins,
         Layer::Coredns,
+        Layer::Malformed,
         Layer::Packet,
         Layer::Differential,
         Layer::Hostile,

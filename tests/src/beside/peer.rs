@@ -5,16 +5,16 @@ use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use hopzero_tests::{client::Query, daemon};
 use tempfile::TempDir;
 
-use crate::{compare::Seen, question::Asked};
+use super::{question::Asked, reply::Seen};
+use crate::{client::Query, daemon};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,11 +26,16 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Which one.
 #[derive(Clone, Copy)]
 pub enum Software<'a> {
+    /// At this path.
     CoreDns(&'a Path),
+    /// The one under test.
     Hopzero,
 }
 
 /// The `CoreDNS` to compare with.
+///
+/// # Errors
+/// `HOPZERO_COREDNS` does not name one.
 pub fn coredns() -> Result<PathBuf> {
     let path = env::var_os("HOPZERO_COREDNS").ok_or_else(|| {
         anyhow!("HOPZERO_COREDNS names no CoreDNS: `cargo xtask test coredns` builds one")
@@ -52,7 +57,10 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts it, and waits until it answers.
+    /// Starts it with the files of a folder, its `Corefile` among them, and waits until it answers.
+    ///
+    /// # Errors
+    /// It does not.
     pub fn start(software: Software<'_>, case: &Path, upstream: SocketAddr) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         for file in fs::read_dir(case)? {
@@ -123,6 +131,9 @@ impl Peer {
     }
 
     /// Its reply; silence is one too.
+    ///
+    /// # Errors
+    /// It cannot be asked.
     pub fn ask(&self, client: &Client, asked: &Asked) -> Result<Seen> {
         let bytes = if asked.is_over_tcp {
             self.ask_tcp(&asked.bytes)
@@ -151,9 +162,32 @@ impl Peer {
         Ok(reply)
     }
 
-    /// The end of what it has logged.
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it did.
+    ///
+    /// # Errors
+    /// That cannot be known.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// All that it has logged.
+    pub fn whole_log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// The end of that.
     pub fn log(&self) -> String {
-        let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        let log = self.whole_log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(8)..].join("\n")
     }
@@ -170,6 +204,10 @@ impl Drop for Peer {
 pub struct Client(UdpSocket);
 
 impl Client {
+    /// At a port that the system chooses.
+    ///
+    /// # Errors
+    /// There is none.
     pub fn new() -> Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.set_read_timeout(Some(REPLY_PATIENCE))?;

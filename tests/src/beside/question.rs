@@ -21,11 +21,17 @@ const UDP_ONLY: &str = "# over UDP only: the client's port is part of the answer
 
 /// A query, with what it consists of.
 pub struct Asked {
+    /// In the case in which it is asked.
     pub name: String,
+    /// TYPE
     pub rtype: u16,
+    /// CLASS
     pub class: u16,
+    /// Else over UDP.
     pub is_over_tcp: bool,
+    /// Its OPT record.
     pub edns: Option<Edns>,
+    /// All of it.
     pub bytes: Vec<u8>,
 }
 
@@ -56,9 +62,13 @@ impl fmt::Display for Asked {
 
 /// Its OPT record.
 pub struct Edns {
+    /// What the client takes.
     pub size: u16,
+    /// VERSION
     pub version: u8,
+    /// DO
     pub dnssec_ok: bool,
+    /// As they stand there.
     pub options: &'static [u8],
 }
 
@@ -71,6 +81,7 @@ pub struct Questions<'a> {
 }
 
 impl<'a> Questions<'a> {
+    /// Of these names, one a line.
     pub fn new(names: &'a str) -> Self {
         Questions {
             names: (names.lines())

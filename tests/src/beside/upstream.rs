@@ -21,6 +21,9 @@ use hickory_proto::{
 const UDP_BYTES_MAX: usize = 1232;
 
 /// Starts it. It ends with the process.
+///
+/// # Errors
+/// There is no port for it.
 pub fn start() -> Result<SocketAddr> {
     loop {
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;

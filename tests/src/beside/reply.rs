@@ -19,6 +19,7 @@ pub struct Seen {
     pub rcode: u16,
     /// The question's name as it came back, type and class.
     pub question: String,
+    /// Its OPT record.
     pub edns: Option<Edns>,
     /// Answer, authority, additional.
     pub sections: [Vec<Line>; 3],
@@ -29,17 +30,24 @@ pub struct Seen {
 /// What its OPT record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edns {
+    /// What its sender takes.
     pub size: u16,
+    /// DO
     pub dnssec_ok: bool,
+    /// Codes and data.
     pub options: String,
 }
 
 /// A record. Names compare in their case.
 #[derive(Clone, Debug, Eq, PartialOrd, Ord)]
 pub struct Line {
+    /// Owner name.
     pub owner: String,
+    /// CLASS and TYPE
     pub rtype: String,
+    /// As in a zone file.
     pub data: String,
+    /// Seconds.
     pub ttl: u32,
 }
 
@@ -51,6 +59,7 @@ impl PartialEq for Line {
 }
 
 impl Seen {
+    /// Reads a reply.
     pub fn new(bytes: Vec<u8>) -> Self {
         let Ok(message) = Message::from_vec(&bytes) else {
             return Seen {

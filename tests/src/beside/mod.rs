@@ -1,0 +1,6 @@
+//! Servers under a Corefile, on loopback: what they are asked, what they say, and the upstream that they share.
+
+pub mod peer;
+pub mod question;
+pub mod reply;
+pub mod upstream;
