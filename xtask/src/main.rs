@@ -3,6 +3,7 @@
 
 mod bench;
 mod build_ebpf;
+mod cluster;
 mod demo;
 mod fuzz;
 mod peers;
@@ -39,6 +40,9 @@ enum Task {
     BuildEbpf(build_ebpf::Args),
     /// Runs the tests and ends with one line: N passed, N failed, N skipped
     Test(test::Args),
+    /// A Kubernetes control plane on loopback: `up`, `down`, `status`, `kubectl`
+    #[command(subcommand)]
+    Cluster(cluster::Action),
     /// Looks for packets that the data plane treats wrongly, on the host, with libFuzzer
     Fuzz(fuzz::Args),
     /// Measures: `cargo xtask bench kernel`, `growth`, `publisher`, `servers`
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::run(&args),
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Cluster(action) => cluster::run(&action),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench(args) => bench::run(&args),
     };

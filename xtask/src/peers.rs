@@ -1,6 +1,12 @@
-//! `CoreDNS`, built once and kept outside of the checkout: the judge of what a reply should be.
+//! `CoreDNS` and a Kubernetes control plane, built once and kept outside of the checkout: the judges of what a reply should
+//! be.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -8,6 +14,8 @@ use crate::workspace;
 
 const COREDNS: &str = "github.com/coredns/coredns";
 const COREDNS_VERSION: &str = "v1.15.0";
+/// As in `tests/cluster/go.mod`.
+const KUBERNETES_VERSION: &str = "v1.37.2";
 
 /// The binary: `HOPZERO_COREDNS`, or built from source where it is not in the cache yet, which takes some minutes.
 ///
@@ -22,20 +30,13 @@ pub fn coredns() -> Result<PathBuf> {
     if binary.is_file() {
         return Ok(binary);
     }
-    let Some(go) = workspace::find("go") else {
-        bail!(
-            "CoreDNS is built with Go 1.25 or later: install it, or name a CoreDNS by HOPZERO_COREDNS"
-        );
-    };
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     println!(
         "Building CoreDNS {COREDNS_VERSION} into {}: some 200 s",
         directory.display()
     );
-    let status = workspace::command(&go.to_string_lossy())
+    let status = go("CoreDNS is", "HOPZERO_COREDNS")?
         .args(["install", &format!("{COREDNS}@{COREDNS_VERSION}")])
-        // Two at once stay below 1.5 GB of memory.
-        .env("GOFLAGS", "-p=2")
         .env("GOBIN", &directory)
         .status()
         .context("cannot start go")?;
@@ -44,6 +45,74 @@ pub fn coredns() -> Result<PathBuf> {
         "go install {COREDNS}@{COREDNS_VERSION} ended with {status}"
     );
     Ok(binary)
+}
+
+/// The control plane of `tests/cluster`: `HOPZERO_CLUSTER`, or built from source where its sources are not those of the
+/// cache, which takes ten minutes the first time, and seconds later.
+///
+/// # Errors
+/// There is no Go, or it does not build.
+pub fn cluster() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("HOPZERO_CLUSTER") {
+        return Ok(path.into());
+    }
+    let sources = workspace::root().join("tests/cluster");
+    let directory = cache()?.join(format!("cluster-{:016x}", fingerprint(&sources)?));
+    let binary = directory.join("cluster");
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    println!(
+        "Building a Kubernetes control plane into {}: 10 minutes, the first time",
+        directory.display()
+    );
+    let version = "k8s.io/component-base/version.git";
+    let status = go("the control plane is", "HOPZERO_CLUSTER")?
+        .current_dir(&sources)
+        .args(["build", "-trimpath", "-ldflags"])
+        .arg(format!(
+            "-s -w -X {version}Version={KUBERNETES_VERSION} -X {version}Major=1 -X {version}Minor=37"
+        ))
+        .arg("-o")
+        .arg(&binary)
+        .arg(".")
+        .status()
+        .context("cannot start go")?;
+    ensure!(
+        status.success(),
+        "go build in {} ended with {status}",
+        sources.display()
+    );
+    Ok(binary)
+}
+
+/// Of all files of a folder.
+fn fingerprint(folder: &Path) -> Result<u64> {
+    let mut files = Vec::new();
+    for file in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        files.push(file?.path());
+    }
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        file.file_name().hash(&mut hasher);
+        fs::read(&file)
+            .with_context(|| file.display().to_string())?
+            .hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}
+
+/// The Go command, so that two cores and some gigabytes are enough.
+fn go(what: &str, variable: &str) -> Result<Command> {
+    let Some(go) = workspace::find("go") else {
+        bail!("{what} built with Go 1.26 or later: install it, or name a built one by {variable}");
+    };
+    let mut command = workspace::command(&go.to_string_lossy());
+    // One process of the compiler takes up to 3 GB.
+    command.env("GOFLAGS", "-p=2");
+    Ok(command)
 }
 
 /// Where what takes long to build is kept from one checkout to the next.

@@ -58,10 +58,15 @@ pub fn cargo() -> Command {
     command
 }
 
-/// PATH, with cargo's own commands and the administrator's (bpftool, ip) at the end.
+/// PATH, with cargo's own commands, the administrator's (bpftool, ip) and Go's usual place at the end.
 fn search_path() -> std::ffi::OsString {
     let path = env::var_os("PATH").unwrap_or_default();
-    let more = [cargo_home().join("bin"), "/usr/sbin".into(), "/sbin".into()];
+    let more = [
+        cargo_home().join("bin"),
+        "/usr/sbin".into(),
+        "/sbin".into(),
+        "/usr/local/go/bin".into(),
+    ];
     env::join_paths(env::split_paths(&path).chain(more)).unwrap_or(path)
 }
 
