@@ -1,22 +1,21 @@
 //! hopzero beside `CoreDNS`: the same Corefile, the same files, the same upstream, the same queries one after the
-//! other; replies must say the same. What differs must be in `docs/differences.md`, and in `differences.rs`, which
-//! recognises it.
+//! other; replies must say the same. What differs must be in `docs/differences.md`, and in
+//! `beside/differences.rs`, which recognises it.
 //!
 //! Each folder of `cases/` is a configuration: a `Corefile`, the files that it names, and `names` to make queries of.
 //! `{$PORT}` is each server's own port, `{$UPSTREAM}` the upstream of both (`upstream.rs`).
 
-mod differences;
-
 use std::{
-    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use hopzero_tests::{
     beside::{
+        comparison::Comparison,
+        differences::DIFFERENCES,
         peer::{self, Client, Peer, Software},
         question::Questions,
         upstream,
@@ -24,12 +23,8 @@ use hopzero_tests::{
     harness::{self, Test},
 };
 
-use differences::DIFFERENCES;
-
 /// Queries of each configuration, if `HOPZERO_COREDNS_QUERIES` does not say.
 const QUERIES: u32 = 2000;
-/// Differences that are shown of one configuration.
-const SHOWN_MAX: usize = 10;
 
 fn main() -> ExitCode {
     let coredns = peer::coredns();
@@ -79,38 +74,18 @@ fn run(case: &Path, coredns: &Path) -> Result<()> {
         Ok(queries) => queries.parse().context("HOPZERO_COREDNS_QUERIES")?,
         Err(_) => QUERIES,
     };
-    let upstream = upstream::start()?;
-    let theirs = Peer::start(Software::CoreDns(coredns), case, upstream)?;
-    let ours = Peer::start(Software::Hopzero, case, upstream)?;
+    let upstream = upstream::start()?.to_string();
+    let variables = [("UPSTREAM", &*upstream)];
+    let theirs = Peer::start(Software::CoreDns(coredns), case, &variables)?;
+    let ours = Peer::start(Software::Hopzero, case, &variables)?;
     let names = fs::read_to_string(case.join("names"))?;
     let client = Client::new()?;
-    let mut known: BTreeMap<&str, u32> = BTreeMap::new();
-    let mut unknown = Vec::new();
+    let mut comparison = Comparison::default();
     for asked in Questions::new(&names).take(usize::try_from(queries)?) {
-        let reply = |peer: &Peer| peer.ask(&client, &asked);
-        let (theirs, ours) = (reply(&theirs)?, reply(&ours)?);
-        match differences::known(&asked, theirs.clone(), ours.clone()) {
-            Some(met) => {
-                for id in met {
-                    *known.entry(id).or_default() += 1;
-                }
-            }
-            None => unknown.push(format!("{asked}\n  CoreDNS {theirs}\n  hopzero {ours}")),
-        }
+        let (theirs, ours) = (theirs.ask(&client, &asked)?, ours.ask(&client, &asked)?);
+        comparison.note(&asked, &theirs, &ours);
     }
-    println!(
-        "{}: {queries} queries, known differences: {known:?}",
-        case.display()
-    );
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let count = unknown.len();
-    unknown.truncate(SHOWN_MAX);
-    bail!(
-        "{count} of {queries} replies differ\n{}\nours:\n{}\ntheirs:\n{}",
-        unknown.join("\n"),
-        ours.log(),
-        theirs.log()
-    )
+    println!("{}: {}", case.display(), comparison.summary());
+    let logs = || format!("ours:\n{}\ntheirs:\n{}", ours.log(), theirs.log());
+    comparison.end().with_context(logs)
 }

@@ -44,9 +44,9 @@ fn run() -> Result<()> {
         Ok(messages) => messages.parse().context("HOPZERO_MALFORMED_MESSAGES")?,
         Err(_) => MESSAGES,
     };
-    let upstream = upstream::start()?;
+    let upstream = upstream::start()?.to_string();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("malformed");
-    let mut peer = Peer::start(Software::Hopzero, &folder, upstream)?;
+    let mut peer = Peer::start(Software::Hopzero, &folder, &[("UPSTREAM", &upstream)])?;
     let client = Client::new()?;
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.set_nonblocking(true)?;
@@ -116,7 +116,7 @@ fn broken(mut message: Vec<u8>, random: &mut fastrand::Rng) -> Vec<u8> {
             }
             // A pointer to somewhere.
             6 if at + 1 < message.len() => {
-                message[at..at + 2].copy_from_slice(&[0xc0, random.u8(..)])
+                message[at..at + 2].copy_from_slice(&[0xc0, random.u8(..)]);
             }
             // A part of itself once more.
             _ => message.extend_from_within(at..),
@@ -128,7 +128,7 @@ fn broken(mut message: Vec<u8>, random: &mut fastrand::Rng) -> Vec<u8> {
 
 /// What has come back: each is a reply.
 fn replies_to(socket: &UdpSocket) -> Result<usize> {
-    let mut buffer = [0; 65_535];
+    let mut buffer = vec![0; 65_535];
     let mut replies = 0;
     while let Ok(length) = socket.recv(&mut buffer) {
         ensure!(

@@ -39,6 +39,8 @@ enum Layer {
     Plugins,
     /// The socket's replies beside those of `CoreDNS`, under the same Corefiles; needs Go, once
     Coredns,
+    /// A real API server, watched by hopzero and by `CoreDNS`: the same replies; needs Go, once
+    Cluster,
     /// Broken messages and broken clients against the daemon's sockets
     Malformed,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
@@ -66,6 +68,7 @@ impl Layer {
             Self::Plugins => "plugins",
             Self::Coredns => "coredns",
             Self::Malformed => "malformed",
+            Self::Cluster => "cluster",
             Self::Packet => "packet",
             Self::Differential => "differential",
             Self::Hostile => "hostile",
@@ -78,10 +81,10 @@ impl Layer {
 
     /// The test target that has it.
     fn target(self) -> &'static str {
-        if self == Self::Offloads {
-            Self::Netns.name()
-        } else {
-            self.name()
+        match self {
+            Self::Offloads => Self::Netns.name(),
+            Self::Cluster => "kubernetes",
+            _ => self.name(),
         }
     }
 
@@ -94,13 +97,14 @@ impl Layer {
                 | Self::Plugins
                 | Self::Coredns
                 | Self::Malformed
+                | Self::Cluster
                 | Self::All
         )
     }
 
     /// Whether it starts `hopzero` as a command.
     fn needs_daemon(self) -> bool {
-        self.is_in_kernel() || matches!(self, Self::Coredns | Self::Malformed)
+        self.is_in_kernel() || matches!(self, Self::Coredns | Self::Malformed | Self::Cluster)
     }
 
     fn command(self, args: &Args) -> Command {
@@ -146,13 +150,21 @@ impl Layer {
             if let Some(messages) = args.packets {
                 command.env("HOPZERO_MALFORMED_MESSAGES", messages.to_string());
             }
-        } else if self == Self::Coredns {
-            command.args(["-p", "hopzero-tests", "--test", self.name()]);
-            match peers::coredns() {
-                Ok(coredns) => {
-                    command.env("HOPZERO_COREDNS", coredns);
+        } else if matches!(self, Self::Coredns | Self::Cluster) {
+            command.args(["-p", "hopzero-tests", "--test", self.target()]);
+            command.args(["--", "--nocapture"]);
+            let mut peers = vec![("HOPZERO_COREDNS", peers::coredns())];
+            if self == Self::Cluster {
+                peers.push(("HOPZERO_CLUSTER", peers::cluster()));
+            }
+            for (variable, built) in peers {
+                match built {
+                    Ok(path) => {
+                        command.env(variable, path);
+                    }
+                    // The tests say that they are skipped.
+                    Err(error) => println!("{error:#}"),
                 }
-                Err(error) => println!("{error:#}"),
             }
             if let Some(queries) = args.queries {
                 command.env("HOPZERO_COREDNS_QUERIES", queries.to_string());
@@ -218,12 +230,13 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 12] = [
+    const EACH: [Layer; 13] = [
         Layer::Host,
         Layer::Model,
         Layer::Forward,
         Layer::Plugins,
         Layer::Coredns,
+        Layer::Cluster,
         Layer::Malformed,
         Layer::Packet,
         Layer::Differential,

@@ -1,5 +1,7 @@
 //! Servers under a Corefile, on loopback: what they are asked, what they say, and the upstream that they share.
 
+pub mod comparison;
+pub mod differences;
 pub mod peer;
 pub mod question;
 pub mod reply;

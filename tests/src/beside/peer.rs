@@ -57,13 +57,18 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts it with the files of a folder, its `Corefile` among them, and waits until it answers.
+    /// Starts it with the files of a folder, its `Corefile` among them, and with variables for that; waits until it
+    /// answers.
     ///
     /// # Errors
     /// It does not.
-    pub fn start(software: Software<'_>, case: &Path, upstream: SocketAddr) -> Result<Self> {
+    pub fn start(
+        software: Software<'_>,
+        folder: &Path,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        for file in fs::read_dir(case)? {
+        for file in fs::read_dir(folder)? {
             let file = file?;
             fs::copy(file.path(), directory.path().join(file.file_name()))?;
         }
@@ -77,7 +82,11 @@ impl Peer {
             }
             Software::Hopzero => {
                 let mut command = Command::new(daemon::binary()?);
-                command.args(["serve", "--conf", "Corefile", "--manifests", "manifests"]);
+                command.args(["serve", "--conf", "Corefile"]);
+                // Else the cluster is an API server.
+                if variables.iter().all(|(name, _)| *name != "KUBECONFIG") {
+                    command.args(["--manifests", "manifests"]);
+                }
                 command.args(["--control", "control.sock"]);
                 command
             }
@@ -86,7 +95,7 @@ impl Peer {
         let child = command
             .current_dir(directory.path())
             .env("PORT", port.to_string())
-            .env("UPSTREAM", upstream.to_string())
+            .envs(variables.iter().copied())
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -217,7 +226,7 @@ impl Client {
     /// The reply; none is silence.
     fn ask(&self, server: SocketAddr, query: &[u8]) -> Result<Vec<u8>> {
         self.0.send_to(query, server)?;
-        let mut buffer = [0; 65_535];
+        let mut buffer = vec![0; 65_535];
         loop {
             match self.0.recv_from(&mut buffer) {
                 // A late one to another query is not this one's.

@@ -60,6 +60,20 @@ impl fmt::Display for Asked {
     }
 }
 
+impl Asked {
+    /// A query without anything special, over UDP.
+    pub fn plain(name: &str, rtype: u16) -> Self {
+        Asked {
+            name: name.to_owned(),
+            rtype,
+            class: 1,
+            is_over_tcp: false,
+            edns: None,
+            bytes: message(1, [1, 0], name, rtype, 1, None),
+        }
+    }
+}
+
 /// Its OPT record.
 pub struct Edns {
     /// What the client takes.
@@ -145,26 +159,11 @@ impl Iterator for Questions<'_> {
                 &[]
             },
         });
-        let recursion_desired = u8::from(random.usize(..10) != 0);
-        let checking_disabled = u8::from(random.usize(..20) == 0) << 4;
-        let authentic_data = u8::from(random.usize(..20) == 0) << 5;
-        let mut bytes = self.id.to_be_bytes().to_vec();
-        bytes.extend([recursion_desired, checking_disabled | authentic_data]);
-        bytes.extend([0, 1, 0, 0, 0, 0, 0, u8::from(edns.is_some())]);
-        for label in name.split('.').filter(|label| !label.is_empty()) {
-            bytes.push(u8::try_from(label.len()).unwrap_or(u8::MAX));
-            bytes.extend(label.bytes());
-        }
-        bytes.push(0);
-        bytes.extend(rtype.to_be_bytes());
-        bytes.extend(class.to_be_bytes());
-        if let Some(edns) = &edns {
-            bytes.extend([0, 0, 41]);
-            bytes.extend(edns.size.to_be_bytes());
-            bytes.extend([0, edns.version, u8::from(edns.dnssec_ok) << 7, 0, 0]);
-            bytes.push(u8::try_from(edns.options.len()).unwrap_or(0));
-            bytes.extend(edns.options);
-        }
+        let flags = [
+            u8::from(random.usize(..10) != 0),
+            u8::from(random.usize(..20) == 0) << 4 | u8::from(random.usize(..20) == 0) << 5,
+        ];
+        let bytes = message(self.id, flags, &name, rtype, class, edns.as_ref());
         Some(Asked {
             name,
             rtype,
@@ -176,4 +175,33 @@ impl Iterator for Questions<'_> {
             bytes,
         })
     }
+}
+
+/// On the wire (RFC 1035 section 4.1).
+fn message(
+    id: u16,
+    flags: [u8; 2],
+    name: &str,
+    rtype: u16,
+    class: u16,
+    edns: Option<&Edns>,
+) -> Vec<u8> {
+    let mut bytes = id.to_be_bytes().to_vec();
+    bytes.extend(flags);
+    bytes.extend([0, 1, 0, 0, 0, 0, 0, u8::from(edns.is_some())]);
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        bytes.push(u8::try_from(label.len()).unwrap_or(u8::MAX));
+        bytes.extend(label.bytes());
+    }
+    bytes.push(0);
+    bytes.extend(rtype.to_be_bytes());
+    bytes.extend(class.to_be_bytes());
+    if let Some(edns) = edns {
+        bytes.extend([0, 0, 41]);
+        bytes.extend(edns.size.to_be_bytes());
+        bytes.extend([0, edns.version, u8::from(edns.dnssec_ok) << 7, 0, 0]);
+        bytes.push(u8::try_from(edns.options.len()).unwrap_or(0));
+        bytes.extend(edns.options);
+    }
+    bytes
 }

@@ -17,7 +17,7 @@ pub struct Seen {
     pub flags: u16,
     /// With its extended bits.
     pub rcode: u16,
-    /// The question's name as it came back, type and class.
+    /// The question as it came back.
     pub question: String,
     /// Its OPT record.
     pub edns: Option<Edns>,
@@ -75,9 +75,7 @@ impl Seen {
         Seen {
             flags: u16::from_be_bytes([bytes[2], bytes[3]]) & 0xfff0,
             rcode: message.metadata.response_code.into(),
-            question: (message.queries.iter())
-                .map(|query| format!("{} {} {}", query.name, query.query_class, query.query_type))
-                .collect(),
+            question: format!("{:?}", message.queries),
             edns: message.edns.as_ref().map(|edns| Edns {
                 size: edns.max_payload(),
                 dnssec_ok: edns.flags().dnssec_ok,

@@ -1,6 +1,6 @@
 //! The differences that are meant, as `docs/differences.md` has them.
 
-use hopzero_tests::beside::{question::Asked, reply::Seen};
+use super::{question::Asked, reply::Seen};
 
 /// One of them.
 pub struct Difference {
@@ -52,7 +52,9 @@ pub const DIFFERENCES: &[Difference] = &[
                         line.owner = line.owner.to_lowercase();
                     }
                 }
-                sections.iter_mut().for_each(|lines| lines.sort());
+                for lines in sections.iter_mut() {
+                    lines.sort();
+                }
             }
         },
     },

@@ -1,0 +1,94 @@
+//! A Kubernetes control plane of our own (`tests/cluster`), ended with this process.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use tempfile::TempDir;
+
+/// The control plane's program.
+pub fn binary() -> Result<PathBuf> {
+    let path = env::var_os("HOPZERO_CLUSTER").ok_or_else(|| {
+        anyhow!("HOPZERO_CLUSTER names no control plane: `cargo xtask test cluster` builds one")
+    })?;
+    let path = PathBuf::from(path);
+    ensure!(
+        path.is_file(),
+        "HOPZERO_CLUSTER: {} is no file",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// A running one.
+pub struct Plane {
+    binary: PathBuf,
+    child: Child,
+    /// It ends when this is closed.
+    stdin: Option<ChildStdin>,
+    directory: TempDir,
+}
+
+impl Plane {
+    /// Starts it, and waits until it is ready.
+    pub fn start(binary: &Path) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut child = Command::new(binary)
+            .arg("up")
+            .arg(directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let output = child.stdout.take().context("no output")?;
+        let plane = Plane {
+            binary: binary.to_owned(),
+            stdin: child.stdin.take(),
+            child,
+            directory,
+        };
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            println!("{line}");
+            if line == "ready" {
+                return Ok(plane);
+            }
+        }
+        bail!("the control plane ended before it was ready")
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.directory.path().join("kubeconfig")
+    }
+
+    /// Runs kubectl with what is to stand in the file `-f` names.
+    pub fn kubectl(&self, args: &[&str], file: &str) -> Result<String> {
+        let path = self.directory.path().join("objects.yaml");
+        std::fs::write(&path, file)?;
+        let output = Command::new(&self.binary)
+            .arg("kubectl")
+            .args(args)
+            .arg("-f")
+            .arg(&path)
+            .env("KUBECONFIG", self.kubeconfig())
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "kubectl {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let _ = self.child.wait();
+    }
+}
