@@ -23,6 +23,20 @@ pub const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
+        id: "The serial of the cluster's SOA",
+        level: |_, theirs, ours| {
+            for seen in [theirs, ours] {
+                for line in seen.sections.iter_mut().flatten() {
+                    let mut fields: Vec<&str> = line.data.split(' ').collect();
+                    if line.rtype == "IN SOA" && fields[1].starts_with("hostmaster.") {
+                        fields[2] = "0";
+                        line.data = fields.join(" ");
+                    }
+                }
+            }
+        },
+    },
+    Difference {
         id: "BADVERS comes before REFUSED",
         level: |asked, theirs, ours| {
             let is_newer = asked.edns.as_ref().is_some_and(|edns| edns.version > 0);
