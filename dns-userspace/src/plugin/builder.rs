@@ -28,10 +28,27 @@ pub struct Environment {
     clusters: Mutex<Vec<Arc<RwLock<Zone>>>>,
     forwards: Mutex<Vec<Arc<ForwardCounters>>>,
     failures: Failures,
+    touches_changed: TouchesChanged,
     /// What plugins count; it outlives them.
     pub metrics: Metrics,
     /// How long `forward` waits, where no property says it.
     pub timeouts: Timeouts,
+}
+
+/// Where a plugin says that it touches other names than before.
+#[derive(Clone, Default)]
+pub struct TouchesChanged(Arc<watch::Sender<()>>);
+
+impl TouchesChanged {
+    /// [`Plugin::touches`] says something new.
+    pub fn tell(&self) {
+        self.0.send_replace(());
+    }
+
+    /// Learns of every change from now on.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
+    }
 }
 
 /// Where a plugin says that the daemon must not go on.
@@ -84,6 +101,11 @@ impl Environment {
     /// Where what cannot be survived is told.
     pub fn failures(&self) -> Failures {
         self.failures.clone()
+    }
+
+    /// Where it is told that plugins touch other names than before.
+    pub fn touches_changed(&self) -> TouchesChanged {
+        self.touches_changed.clone()
     }
 
     /// Keeps what a `forward` counts, for who tells it.

@@ -3,6 +3,8 @@
 //! Every block has zones, and addresses and ports where they are served. Blocks that are served at one address share its
 //! sockets; there a query belongs to the block with the longest zone that its name lies in.
 
+mod allowance;
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -20,6 +22,8 @@ use crate::{
     plugin::{self, Environment, Next, Plugin, Reply, Request, Served, builder::Block},
     socket::Service,
 };
+
+pub use allowance::{Allowance, Claim};
 
 /// Where queries come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,6 +182,12 @@ impl Server {
             }
             name = name.base_name();
         }
+    }
+
+    /// The block with the longest zone that a name in lower case lies in, whatever is asked.
+    fn longest(&self, name: &Name) -> Option<(&Name, &Site)> {
+        let zones = self.sites.iter().filter(|(zone, _)| zone.zone_of(name));
+        zones.max_by_key(|(zone, _)| zone.iter().len())
     }
 }
 
