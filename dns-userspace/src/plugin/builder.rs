@@ -174,6 +174,20 @@ impl Block {
         port_default: u16,
         environment: &Environment,
     ) -> Result<Self, Fault> {
+        Self::build_with(block, port_default, environment, |_| ())
+    }
+
+    /// The same, with plugins that no directive has, for tests: `edit` puts them among the others.
+    ///
+    /// # Errors
+    ///
+    /// The first that is wrong, in the order of the plugins.
+    pub fn build_with(
+        block: &ServerBlock,
+        port_default: u16,
+        environment: &Environment,
+        edit: impl FnOnce(&mut Vec<Box<dyn Plugin>>),
+    ) -> Result<Self, Fault> {
         let mut keys = Vec::new();
         for word in &block.keys {
             keys.append(&mut Key::parse(word, port_default)?);
@@ -198,8 +212,11 @@ impl Block {
             }
         }
         let Builder {
-            plugins, listen, ..
+            mut plugins,
+            listen,
+            ..
         } = builder;
+        edit(&mut plugins);
         Ok(Block {
             keys,
             plugins: plugins.into(),

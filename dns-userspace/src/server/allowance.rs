@@ -149,10 +149,12 @@ impl Server {
         inner.retain(|(key, _)| config.zones().any(|apex| apex.zone_of(key) && apex != *key));
         inner.sort_by_key(|(key, _)| *key);
         for (key, site) in inner {
-            claims.push(Claim {
-                touch: Touch::Name(key.clone()),
-                reason: format!("the zone of a server block, whose DS is not that block's: {key}"),
-            });
+            if site.plugin_of(zone).is_some() {
+                claims.push(Claim {
+                    touch: Touch::Name(key.clone()),
+                    reason: format!("the server block {key}, whose DS is its parent's"),
+                });
+            }
             claims.extend(site.claims(key, zone, key));
         }
         // The programs rotate all addresses or none.
@@ -200,9 +202,13 @@ impl Site {
         for plugin in &self.plugins[..=at] {
             let touches = plugin.touches();
             let within = touches.iter().filter_map(|touch| touch.within(region));
+            let reason = match plugin.cluster() {
+                Some(_) => "`fallthrough` of `kubernetes`".to_owned(),
+                None => format!("`{}`", plugin.name()),
+            };
             claims.extend(within.map(|touch| Claim {
                 touch,
-                reason: format!("`{}`", plugin.name()),
+                reason: reason.clone(),
             }));
         }
         claims

@@ -84,10 +84,25 @@ impl Servers {
             });
             built.map_err(|fault| fault.within(&corefile.sources))?;
         }
+        Ok(Self::new(servers))
+    }
+
+    /// Serves blocks that are built already.
+    ///
+    /// # Errors
+    ///
+    /// A zone that two of them have at one address.
+    pub fn of(blocks: &[Block]) -> Result<Self, String> {
+        let mut servers = BTreeMap::new();
+        for block in blocks {
+            add(&mut servers, block)?;
+        }
+        Ok(Self::new(servers))
+    }
+
+    fn new(servers: BTreeMap<Listen, Server>) -> Self {
         let servers = servers.into_iter();
-        Ok(Servers(
-            servers.map(|(at, server)| (at, Arc::new(server))).collect(),
-        ))
+        Servers(servers.map(|(at, server)| (at, Arc::new(server))).collect())
     }
 
     /// Lets the plugins begin what they do without being asked; once for each block, in one of its zones.
