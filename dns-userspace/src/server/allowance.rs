@@ -17,6 +17,7 @@
 //! - The DS record of a block's zone is its parent's.
 
 use std::{
+    collections::HashSet,
     net::IpAddr,
     sync::{Arc, RwLock},
 };
@@ -29,6 +30,9 @@ use crate::{
     plugin::{Plugin, Touch},
     zone::{Kept, Zone, ZoneConfig},
 };
+
+#[cfg(test)]
+mod tests;
 
 /// The port of queries that the kernel answers.
 const PORT: u16 = 53;
@@ -45,7 +49,7 @@ pub struct Allowance {
 }
 
 /// Names that are kept on the socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// Which.
     pub touch: Touch,
@@ -83,14 +87,12 @@ impl Servers {
             let site = server.longest(&config.origin);
             site.is_some_and(|(_, site)| site.rotates(zone))
         });
-        let mut claims = Vec::new();
-        for server in asked {
-            for claim in server.claims(zone, &config, rotate) {
-                if !claims.contains(&claim) {
-                    claims.push(claim);
-                }
-            }
-        }
+        let claims = asked.iter();
+        let mut claims: Vec<Claim> = claims
+            .flat_map(|server| server.claims(zone, &config, rotate))
+            .collect();
+        let mut seen = HashSet::new();
+        claims.retain(|claim| seen.insert(claim.clone()));
         Some(Allowance {
             zone: Arc::clone(zone),
             claims,
