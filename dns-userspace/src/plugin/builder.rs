@@ -28,10 +28,27 @@ pub struct Environment {
     clusters: Mutex<Vec<Arc<RwLock<Zone>>>>,
     forwards: Mutex<Vec<Arc<ForwardCounters>>>,
     failures: Failures,
+    touches_changed: TouchesChanged,
     /// What plugins count; it outlives them.
     pub metrics: Metrics,
     /// How long `forward` waits, where no property says it.
     pub timeouts: Timeouts,
+}
+
+/// Where a plugin says that it touches other names than before.
+#[derive(Clone, Default)]
+pub struct TouchesChanged(Arc<watch::Sender<()>>);
+
+impl TouchesChanged {
+    /// [`Plugin::touches`] says something new.
+    pub fn tell(&self) {
+        self.0.send_replace(());
+    }
+
+    /// Learns of every change from now on.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
+    }
 }
 
 /// Where a plugin says that the daemon must not go on.
@@ -84,6 +101,11 @@ impl Environment {
     /// Where what cannot be survived is told.
     pub fn failures(&self) -> Failures {
         self.failures.clone()
+    }
+
+    /// Where it is told that plugins touch other names than before.
+    pub fn touches_changed(&self) -> TouchesChanged {
+        self.touches_changed.clone()
     }
 
     /// Keeps what a `forward` counts, for who tells it.
@@ -152,6 +174,20 @@ impl Block {
         port_default: u16,
         environment: &Environment,
     ) -> Result<Self, Fault> {
+        Self::build_with(block, port_default, environment, |_| ())
+    }
+
+    /// The same, with plugins that no directive has, for tests: `edit` puts them among the others.
+    ///
+    /// # Errors
+    ///
+    /// The first that is wrong, in the order of the plugins.
+    pub fn build_with(
+        block: &ServerBlock,
+        port_default: u16,
+        environment: &Environment,
+        edit: impl FnOnce(&mut Vec<Box<dyn Plugin>>),
+    ) -> Result<Self, Fault> {
         let mut keys = Vec::new();
         for word in &block.keys {
             keys.append(&mut Key::parse(word, port_default)?);
@@ -176,8 +212,11 @@ impl Block {
             }
         }
         let Builder {
-            plugins, listen, ..
+            mut plugins,
+            listen,
+            ..
         } = builder;
+        edit(&mut plugins);
         Ok(Block {
             keys,
             plugins: plugins.into(),

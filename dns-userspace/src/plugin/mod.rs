@@ -26,6 +26,8 @@ mod kubernetes;
 mod loop_;
 mod whoami;
 
+use std::sync::{Arc, RwLock};
+
 use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
 
@@ -34,6 +36,8 @@ pub use reply::Reply;
 pub use request::Request;
 pub use site::Site;
 pub use touch::Touch;
+
+use crate::zone::Zone;
 
 /// One plugin of a server block.
 #[async_trait]
@@ -47,6 +51,16 @@ pub trait Plugin: Send + Sync {
     /// The names whose answers it could change, refuse or record, if it stands ahead of the plugin that
     /// answers.
     fn touches(&self) -> Vec<Touch>;
+
+    /// Whether it changes the order of the addresses in answers from query to query.
+    fn rotates(&self) -> bool {
+        false
+    }
+
+    /// The names of the cluster, if it answers from them: what the kernel may answer, too.
+    fn cluster(&self) -> Option<&Arc<RwLock<Zone>>> {
+        None
+    }
 
     /// Begins what it does without being asked, once the sockets of its server block are bound. Called where the
     /// block is first served.

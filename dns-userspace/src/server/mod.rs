@@ -3,6 +3,8 @@
 //! Every block has zones, and addresses and ports where they are served. Blocks that are served at one address share its
 //! sockets; there a query belongs to the block with the longest zone that its name lies in.
 
+mod allowance;
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -20,6 +22,8 @@ use crate::{
     plugin::{self, Environment, Next, Plugin, Reply, Request, Served, builder::Block},
     socket::Service,
 };
+
+pub use allowance::{Allowance, Claim};
 
 /// Where queries come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,10 +84,25 @@ impl Servers {
             });
             built.map_err(|fault| fault.within(&corefile.sources))?;
         }
+        Ok(Self::new(servers))
+    }
+
+    /// Serves blocks that are built already.
+    ///
+    /// # Errors
+    ///
+    /// A zone that two of them have at one address.
+    pub fn of(blocks: &[Block]) -> Result<Self, String> {
+        let mut servers = BTreeMap::new();
+        for block in blocks {
+            add(&mut servers, block)?;
+        }
+        Ok(Self::new(servers))
+    }
+
+    fn new(servers: BTreeMap<Listen, Server>) -> Self {
         let servers = servers.into_iter();
-        Ok(Servers(
-            servers.map(|(at, server)| (at, Arc::new(server))).collect(),
-        ))
+        Servers(servers.map(|(at, server)| (at, Arc::new(server))).collect())
     }
 
     /// Lets the plugins begin what they do without being asked; once for each block, in one of its zones.
@@ -178,6 +197,12 @@ impl Server {
             }
             name = name.base_name();
         }
+    }
+
+    /// The block with the longest zone that a name in lower case lies in, whatever is asked.
+    fn longest(&self, name: &Name) -> Option<(&Name, &Site)> {
+        let zones = self.sites.iter().filter(|(zone, _)| zone.zone_of(name));
+        zones.max_by_key(|(zone, _)| zone.iter().len())
     }
 }
 

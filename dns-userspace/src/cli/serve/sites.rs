@@ -2,20 +2,21 @@
 
 use std::{
     io::IsTerminal as _,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     sync::{Arc, RwLock},
 };
 
 use anyhow::anyhow;
 
+use super::allowances::Allowances;
 use crate::{
     corefile::{Corefile, Transport},
     plugin::{
         Environment,
         builder::{Failures, PORT_DEFAULT},
     },
-    server::Servers,
+    server::{Allowance, Servers},
     socket::{Only, Server, ServerConfig, Service},
     zone::{Zone, ZoneConfig},
 };
@@ -23,8 +24,10 @@ use crate::{
 /// Sockets with what answers there, and the zones that answers are made of.
 pub(super) struct Sites {
     pub sockets: Vec<(Server, Arc<dyn Service>)>,
-    /// To be filled from the cluster; the first is the kernel's.
+    /// To be filled from the cluster.
     pub zones: Vec<Arc<RwLock<Zone>>>,
+    /// What the kernel may answer, now and after each change.
+    pub allowances: Allowances,
     /// What a plugin cannot survive.
     pub failures: Failures,
 }
@@ -49,13 +52,18 @@ impl Sites {
                     rotate,
                 }),
             )],
+            allowances: Allowances::always(Allowance {
+                zone: Arc::clone(&zone),
+                claims: Vec::new(),
+                rotate,
+            }),
             zones: vec![zone],
             failures: Failures::default(),
         })
     }
 
     /// What a Corefile says.
-    pub fn of_corefile(path: &Path) -> anyhow::Result<Self> {
+    pub fn of_corefile(path: &Path, answer_for: &[IpAddr]) -> anyhow::Result<Self> {
         let environment = Environment::default();
         let servers = read(path, &environment)?;
         let mut sockets = Vec::new();
@@ -73,10 +81,14 @@ impl Sites {
             let service: Arc<dyn Service> = Arc::clone(server) as _;
             sockets.push((Server::bind(config)?, service));
         }
+        let servers = Arc::new(servers);
+        let allowances =
+            Allowances::of_servers(Arc::clone(&servers), &environment, answer_for.to_vec());
         servers.start();
         Ok(Sites {
             sockets,
             zones: environment.clusters(),
+            allowances,
             failures: environment.failures(),
         })
     }
