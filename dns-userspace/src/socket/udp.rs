@@ -145,7 +145,7 @@ impl Context {
         }
         match answer(&message, path, &*self.service).await {
             Ok(reply) => {
-                self.counters.answer(&reply);
+                self.counters.answer(reply.sent());
                 if let Err(error) = self.endpoint.send(path, &reply.bytes).await {
                     tracing::debug!(%client, %error, "sending over UDP");
                     self.counters.dropped(DropReason::SendFailed);
