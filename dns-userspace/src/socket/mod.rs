@@ -56,6 +56,7 @@
 
 mod bind;
 mod counters;
+mod outbox;
 mod query;
 mod respond;
 mod sections;
