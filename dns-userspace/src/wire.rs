@@ -87,6 +87,26 @@ pub fn write_name(bytes: &mut Vec<u8>, name: &Name) {
     bytes.push(0);
 }
 
+/// A name in full and in lower case, by which names are looked up.
+pub fn lower_name(name: &Name) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.len() + 1);
+    write_name(&mut bytes, name);
+    // Lengths of labels are no letters.
+    bytes.make_ascii_lowercase();
+    bytes
+}
+
+/// A name in full, and all names above it up to the root.
+pub fn suffixes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::successors(Some(name), |name: &&[u8]| {
+        let name: &[u8] = name;
+        match name.first()? {
+            0 => None,
+            length => name.get(1 + usize::from(*length)..),
+        }
+    })
+}
+
 /// Writes three sections behind the header and the question, names compressed; the counts of their records, or
 /// `None` where they do not fit.
 ///

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use regex::Regex;
 use tracing::Level;
 
-use super::{Builder, Next, Outcome, Plugin, Request, Touch, args};
+use super::{Builder, Glance, Glanced, Glimpse, Next, Outcome, Plugin, Request, Touch, args};
 use crate::corefile::{Directive, Fault};
 
 /// The longest expression, as in `CoreDNS`.
@@ -122,6 +122,11 @@ impl Plugin for Errors {
             }
         }
         outcome
+    }
+
+    fn glance(&self, _query: &Glimpse<'_>, _reply: &mut Glanced<'_>) -> Glance {
+        // What is known at once is no failure.
+        Glance::Next
     }
 
     fn touches(&self) -> Vec<Touch> {

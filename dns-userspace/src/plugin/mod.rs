@@ -14,6 +14,7 @@
 pub mod args;
 pub mod builder;
 pub mod forward;
+pub mod glance;
 pub mod metrics;
 pub mod reply;
 pub mod request;
@@ -21,6 +22,7 @@ pub mod site;
 pub mod table;
 pub mod touch;
 
+mod cache;
 mod errors;
 mod kubernetes;
 mod loop_;
@@ -32,6 +34,7 @@ use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
 
 pub use builder::{Builder, Environment};
+pub use glance::{Glance, Glanced, Glimpse};
 pub use reply::Reply;
 pub use request::Request;
 pub use site::Site;
@@ -61,6 +64,15 @@ pub trait Plugin: Send + Sync {
     fn cluster(&self) -> Option<&Arc<RwLock<Zone>>> {
         None
     }
+
+    /// Answers at once, without a wait and without memory, or says whether those behind it may. Only where that is
+    /// the same as [`serve`](Self::serve): who does not say so is in doubt.
+    fn glance(&self, _query: &Glimpse<'_>, _reply: &mut Glanced<'_>) -> Glance {
+        Glance::InDoubt
+    }
+
+    /// A reply that one behind it gave at once goes by: it may be counted, or changed in its place.
+    fn glanced(&self, _query: &Glimpse<'_>, _reply: &mut Glanced<'_>) {}
 
     /// Begins what it does without being asked, once the sockets of its server block are bound. Called where the
     /// block is first served.
@@ -107,18 +119,15 @@ impl Failure {
 /// The plugins behind the one that holds it.
 #[derive(Clone, Copy)]
 pub struct Next<'a> {
-    plugins: &'a [Box<dyn Plugin>],
-    /// Who asks.
-    before: &'static str,
+    plugins: &'a Arc<[Box<dyn Plugin>]>,
+    /// How many stand before.
+    before: usize,
 }
 
 impl<'a> Next<'a> {
     /// All plugins of a block.
-    pub fn first(plugins: &'a [Box<dyn Plugin>]) -> Self {
-        Next {
-            plugins,
-            before: "server",
-        }
+    pub fn first(plugins: &'a Arc<[Box<dyn Plugin>]>) -> Self {
+        Next { plugins, before: 0 }
     }
 
     /// Lets the next plugin answer.
@@ -127,15 +136,15 @@ impl<'a> Next<'a> {
     ///
     /// What it met; that there is none.
     pub async fn run(self, request: &mut Request) -> Outcome {
-        let Some((plugin, behind)) = self.plugins.split_first() else {
+        let Some(plugin) = self.plugins.get(self.before) else {
+            let last = self.plugins.last().map_or("server", |plugin| plugin.name());
             return Err(Failure::new(format_args!(
-                "plugin/{}: no next plugin found",
-                self.before
+                "plugin/{last}: no next plugin found"
             )));
         };
         let next = Next {
-            plugins: behind,
-            before: plugin.name(),
+            before: self.before + 1,
+            ..self
         };
         let mut outcome = plugin.serve(request, next).await;
         if let Ok(Served::Reply(reply)) = &mut outcome {
@@ -143,5 +152,30 @@ impl<'a> Next<'a> {
             reply.plugin.get_or_insert(plugin.name());
         }
         outcome
+    }
+
+    /// The same plugins, for a task of its own.
+    pub fn detach(self) -> Behind {
+        Behind {
+            plugins: Arc::clone(self.plugins),
+            before: self.before,
+        }
+    }
+}
+
+/// The plugins behind one of them, for as long as they are needed.
+#[derive(Clone)]
+pub struct Behind {
+    plugins: Arc<[Box<dyn Plugin>]>,
+    before: usize,
+}
+
+impl Behind {
+    /// To ask them.
+    pub fn next(&self) -> Next<'_> {
+        Next {
+            plugins: &self.plugins,
+            before: self.before,
+        }
     }
 }

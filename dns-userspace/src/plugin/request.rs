@@ -47,7 +47,7 @@ impl Request {
 }
 
 /// What a reply copies from the query's header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// ID
     pub id: u16,

@@ -1,6 +1,6 @@
 //! Every directive, in the order in which queries go through the plugins.
 
-use super::{Builder, errors, forward, kubernetes, loop_, whoami};
+use super::{Builder, cache, errors, forward, kubernetes, loop_, whoami};
 use crate::corefile::{Directive, Fault};
 
 /// Reads all directives of one name in a server block.
@@ -54,7 +54,7 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("rewrite", Missing),
     ("autopath", Missing),
     ("acl", Missing),
-    ("cache", Missing),
+    ("cache", Here(cache::setup)),
     ("header", Missing),
     ("dnssec", Missing),
     ("tls", Missing),

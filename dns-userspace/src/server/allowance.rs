@@ -85,7 +85,7 @@ impl Servers {
         let config = zone.read().ok()?.config().clone();
         let rotate = asked.iter().any(|server| {
             let site = server.longest(&config.origin);
-            site.is_some_and(|(_, site)| site.rotates(zone))
+            site.is_some_and(|site| site.rotates(zone))
         });
         let claims = asked.iter();
         let mut claims: Vec<Claim> = claims
@@ -144,25 +144,28 @@ impl Server {
                     touch: Touch::Below(apex.clone()),
                     reason: format!("no server block for it at {}", self.label),
                 }),
-                Some((key, site)) => claims.extend(site.claims(key, zone, apex)),
+                Some(site) => claims.extend(site.claims(zone, apex)),
             }
         }
-        let mut inner: Vec<_> = self.sites.iter().collect();
-        inner.retain(|(key, _)| config.zones().any(|apex| apex.zone_of(key) && apex != *key));
-        inner.sort_by_key(|(key, _)| *key);
-        for (key, site) in inner {
+        let mut inner: Vec<_> = self.sites.values().collect();
+        let is_within = |key: &Name| config.zones().any(|apex| apex.zone_of(key) && apex != key);
+        inner.retain(|site| is_within(&site.zone));
+        inner.sort_by_key(|site| &site.zone);
+        for site in inner {
+            let key = &site.zone;
             if site.plugin_of(zone).is_some() {
                 claims.push(Claim {
                     touch: Touch::Name(key.clone()),
                     reason: format!("the server block {key}, whose DS is its parent's"),
                 });
             }
-            claims.extend(site.claims(key, zone, key));
+            claims.extend(site.claims(zone, key));
         }
         // The programs rotate all addresses or none.
-        for region in std::iter::once(&config.origin).chain(self.sites.keys()) {
+        let keys = self.sites.values().map(|site| &site.zone);
+        for region in std::iter::once(&config.origin).chain(keys) {
             if config.origin.zone_of(region)
-                && let Some((_, site)) = self.longest(region)
+                && let Some(site) = self.longest(region)
                 && site.rotates(zone) != rotate
             {
                 claims.push(Claim {
@@ -192,12 +195,15 @@ impl Site {
         self.plugins[..ahead].iter().any(|plugin| plugin.rotates())
     }
 
-    /// What of the names at and below `region` it does not answer from that zone alone; `key` is the site's own zone.
-    fn claims(&self, key: &Name, zone: &Arc<RwLock<Zone>>, region: &Name) -> Vec<Claim> {
+    /// What of the names at and below `region` it does not answer from that zone alone.
+    fn claims(&self, zone: &Arc<RwLock<Zone>>, region: &Name) -> Vec<Claim> {
         let Some(at) = self.plugin_of(zone) else {
             return vec![Claim {
                 touch: Touch::Below(region.clone()),
-                reason: format!("the server block {key}, which has no `kubernetes` for it"),
+                reason: format!(
+                    "the server block {}, which has no `kubernetes` for it",
+                    self.zone
+                ),
             }];
         };
         let mut claims = Vec::new();

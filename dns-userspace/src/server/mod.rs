@@ -16,11 +16,16 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RecordType},
 };
+use tokio::time::Instant;
 
 use crate::{
     corefile::{Corefile, CorefileError, Fault, Transport},
-    plugin::{self, Environment, Next, Plugin, Reply, Request, Served, builder::Block},
-    socket::Service,
+    plugin::{
+        self, Environment, Glance, Glanced, Glimpse, Next, Plugin, Reply, Request, Served,
+        builder::Block,
+    },
+    socket::{Asked, Service},
+    wire,
 };
 
 pub use allowance::{Allowance, Claim};
@@ -47,13 +52,16 @@ impl Listen {
 
 /// A server block as it answers for one of its zones.
 struct Site {
+    zone: Name,
+    view: Arc<str>,
     plugins: Arc<[Box<dyn Plugin>]>,
 }
 
 /// What is served at one address.
 pub struct Server {
     label: Arc<str>,
-    sites: HashMap<Name, Site>,
+    /// By zone, in lower case and as on the wire.
+    sites: HashMap<Box<[u8]>, Site>,
     /// Other classes than IN are not refused: a plugin in one of the blocks may have answers.
     any_class: bool,
 }
@@ -109,13 +117,14 @@ impl Servers {
     pub fn start(&self) {
         let mut started: Vec<*const ()> = Vec::new();
         for server in self.0.values() {
-            for (zone, site) in &server.sites {
+            for site in server.sites.values() {
                 let block = Arc::as_ptr(&site.plugins).cast();
                 if started.contains(&block) {
                     continue;
                 }
                 started.push(block);
-                let at = plugin::Site::new(zone.clone(), Arc::clone(&server.label), &site.plugins);
+                let at =
+                    plugin::Site::new(site.zone.clone(), Arc::clone(&server.label), &site.plugins);
                 for plugin in &*site.plugins {
                     plugin.start(&at);
                 }
@@ -150,9 +159,12 @@ fn add(servers: &mut BTreeMap<Listen, Server>, block: &Block) -> Result<(), Stri
             let mut plugins = block.plugins.iter();
             server.any_class |= plugins.any(|plugin| ANY_CLASS.contains(&plugin.name()));
             let site = Site {
+                zone: key.zone.clone(),
+                view: "".into(),
                 plugins: Arc::clone(&block.plugins),
             };
-            if server.sites.insert(key.zone.clone(), site).is_some() {
+            let zone = wire::lower_name(&key.zone).into();
+            if server.sites.insert(zone, site).is_some() {
                 return Err(format!(
                     "{} is served at {} already",
                     key.zone,
@@ -172,52 +184,75 @@ impl Server {
 
     /// Its zones, each with the plugins that answer there.
     pub fn sites(&self) -> impl Iterator<Item = (&Name, &[Box<dyn Plugin>])> {
-        let mut sites: Vec<_> = self.sites.iter().collect();
-        sites.sort_by_key(|(zone, _)| *zone);
-        sites.into_iter().map(|(zone, site)| (zone, &*site.plugins))
+        let mut sites: Vec<_> = self.sites.values().collect();
+        sites.sort_by_key(|site| &site.zone);
+        sites.into_iter().map(|site| (&site.zone, &*site.plugins))
     }
 
-    /// The block with the longest zone that the name lies in. The DS record of a zone is its parent's (RFC 4035
-    /// section 3.1.4.1), so for that it is the longest but one, if there is one.
-    fn site(&self, request: &Request) -> Option<(&Name, &Site)> {
-        if request.class != u16::from(DNSClass::IN) && !self.any_class {
-            return None;
-        }
-        let mut name = request.lower_name();
-        let mut child = None;
-        loop {
-            if let Some(found) = self.sites.get_key_value(&name) {
-                if request.rtype != RecordType::DS || child.is_some() {
-                    return Some(found);
-                }
-                child = Some(found);
-            }
-            if name.is_root() {
-                return child;
-            }
-            name = name.base_name();
+    /// The block with the longest zone that the name lies in, which is in lower case and as on the wire. The DS record
+    /// of a zone is its parent's (RFC 4035 section 3.1.4.1), so for that it is the longest but one, if there is one.
+    fn site(&self, name: &[u8], rtype: RecordType) -> Option<&Site> {
+        let mut found = wire::suffixes(name).filter_map(|suffix| self.sites.get(suffix));
+        let longest = found.next()?;
+        match rtype {
+            RecordType::DS => Some(found.next().unwrap_or(longest)),
+            _ => Some(longest),
         }
     }
 
-    /// The block with the longest zone that a name in lower case lies in, whatever is asked.
-    fn longest(&self, name: &Name) -> Option<(&Name, &Site)> {
-        let zones = self.sites.iter().filter(|(zone, _)| zone.zone_of(name));
-        zones.max_by_key(|(zone, _)| zone.iter().len())
+    /// The block with the longest zone that a name lies in, whatever is asked.
+    fn longest(&self, name: &Name) -> Option<&Site> {
+        self.site(&wire::lower_name(name), RecordType::ANY)
     }
 }
 
 #[async_trait]
 impl Service for Server {
     async fn answer(&self, request: &mut Request) -> Option<Reply> {
-        let Some((zone, site)) = self.site(request) else {
+        let is_ours = request.class == u16::from(DNSClass::IN) || self.any_class;
+        let name = wire::lower_name(&request.name);
+        let Some(site) = self.site(&name, request.rtype).filter(|_| is_ours) else {
             return Some(Reply::bare(ResponseCode::Refused));
         };
-        request.zone = zone.clone();
+        request.zone = site.zone.clone();
         request.server = Arc::clone(&self.label);
+        request.view = Arc::clone(&site.view);
         match Next::first(&site.plugins).run(request).await {
             Ok(Served::Reply(reply)) => Some(reply),
             Ok(Served::Silence) => None,
             Err(failure) => Some(Reply::bare(failure.rcode)),
         }
+    }
+    fn glance(&self, asked: &Asked<'_>, message: &mut Vec<u8>) -> Option<ResponseCode> {
+        if asked.query.class != u16::from(DNSClass::IN) {
+            return None;
+        }
+        let site = self.site(asked.name, asked.query.rtype)?;
+        let glimpse = Glimpse {
+            asked,
+            begun: Instant::now(),
+            zone: &site.zone,
+            server: &self.label,
+            view: &site.view,
+        };
+        let mut reply = Glanced {
+            message,
+            rcode: ResponseCode::NoError,
+            addresses: None,
+            plugin: "",
+        };
+        for (before, plugin) in site.plugins.iter().enumerate() {
+            match plugin.glance(&glimpse, &mut reply) {
+                Glance::Next => {}
+                Glance::InDoubt => return None,
+                Glance::Answered => {
+                    for plugin in site.plugins[..before].iter().rev() {
+                        plugin.glanced(&glimpse, &mut reply);
+                    }
+                    return Some(reply.rcode);
+                }
+            }
+        }
+        None
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use hickory_proto::op::ResponseCode;
 use serde::{Deserialize, Serialize};
 
-use super::{Encoded, Transport};
+use super::{Sent, Transport};
 
 /// Why a message or connection was dropped without a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,7 +96,7 @@ impl SocketCounters {
         self.queries[index].fetch_add(1, Relaxed);
     }
 
-    pub(super) fn answer(&self, reply: &Encoded) {
+    pub(super) fn answer(&self, reply: Sent) {
         let counter = RCODES
             .iter()
             .position(|(rcode, _)| *rcode == reply.rcode)

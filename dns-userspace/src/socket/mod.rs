@@ -56,8 +56,10 @@
 
 mod bind;
 mod counters;
+mod outbox;
 mod query;
 mod respond;
+mod sections;
 mod server;
 mod tcp;
 mod udp;
@@ -72,7 +74,9 @@ use hickory_proto::{
 };
 
 pub use counters::{DropReason, SocketCounters, SocketSnapshot};
-pub use respond::{Encoded, Path, answer, respond};
+pub use query::{Opt, Query};
+pub use respond::{Encoded, Path, Sent, answer, glance, respond};
+pub use sections::{Addresses, Sections, Status};
 pub use server::{BindError, Server, ServerConfig};
 pub use tcp::TcpLimits;
 
@@ -104,6 +108,26 @@ pub enum Transport {
 pub trait Service: Send + Sync + 'static {
     /// The reply to a well-formed query; `None` is silence.
     async fn answer(&self, request: &mut Request) -> Option<Reply>;
+
+    /// The reply without a wait and without memory, if it is known at once; `None`: it has to be asked for.
+    fn glance(&self, _asked: &Asked<'_>, _message: &mut Vec<u8>) -> Option<ResponseCode> {
+        None
+    }
+}
+
+/// A query before anything is made of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// As it stands in the message.
+    pub query: Query<'a>,
+    /// Its name in lower case.
+    pub name: &'a [u8],
+    /// Where it came in.
+    pub path: Path,
+    /// Bytes of the message.
+    pub bytes: usize,
+    /// What the client takes.
+    pub answer_bytes_max: usize,
 }
 
 /// A source of answers that knows at once.

@@ -27,7 +27,7 @@ use crate::plugin::request::{Edns, Header};
 /// The header's length; the question starts here.
 pub(super) const HEADER_BYTES: usize = 12;
 /// The longest name on the wire (RFC 1035 section 2.3.4).
-const NAME_BYTES_MAX: usize = 255;
+pub(super) const NAME_BYTES_MAX: usize = 255;
 /// The longest label.
 const LABEL_BYTES_MAX: usize = 63;
 /// Pointers followed in one name. A name has at most 127 labels; more pointers than that serve
@@ -38,19 +38,73 @@ const ANSWERS_AND_AUTHORITY_MAX: u16 = 1;
 /// As `CoreDNS` accepts them: OPT and one signature.
 const ADDITIONALS_MAX: u16 = 2;
 
+/// Behind the name of a question.
+const TYPE_AND_CLASS_BYTES: usize = 4;
+
 const OPCODE_QUERY: u8 = 0;
 const TYPE_OPT: u16 = 41;
 
-/// A well-formed query.
-#[derive(Debug)]
-pub(super) struct Query<'a> {
+/// A well-formed query, as it stands in the message.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// What a reply copies.
     pub header: Header,
     /// Name, type and class as they stand in the query.
     pub question: &'a [u8],
-    pub name: Name,
+    /// The type that is asked.
     pub rtype: RecordType,
+    /// The class that is asked.
     pub class: u16,
-    pub edns: Option<Edns>,
+    /// The OPT record.
+    pub edns: Option<Opt<'a>>,
+}
+
+/// A query's OPT record, as it stands in the message.
+#[derive(Clone, Copy, Debug)]
+pub struct Opt<'a> {
+    /// What the client takes, at least 512.
+    pub udp_bytes: u16,
+    /// Its version.
+    pub version: u8,
+    /// DO
+    pub dnssec_ok: bool,
+    /// Its options, well-formed.
+    pub options: &'a [u8],
+}
+
+impl<'a> Query<'a> {
+    /// The name as it stands in the query.
+    pub fn name_bytes(&self) -> &'a [u8] {
+        &self.question[..self.question.len() - TYPE_AND_CLASS_BYTES]
+    }
+
+    /// The name.
+    pub(super) fn name(&self) -> Name {
+        let mut labels = Vec::with_capacity(8);
+        let mut rest = self.name_bytes();
+        while let Some((label, behind)) = next_label(rest) {
+            labels.push(label);
+            rest = behind;
+        }
+        // It was read with these limits.
+        Name::from_labels(labels).unwrap_or_default()
+    }
+
+    /// The OPT record, for who keeps it.
+    pub(super) fn edns(&self) -> Option<Edns> {
+        self.edns.map(|opt| Edns {
+            udp_bytes: opt.udp_bytes,
+            version: opt.version,
+            dnssec_ok: opt.dnssec_ok,
+            options: opt.options.into(),
+        })
+    }
+}
+
+/// The first label of a name that is not compressed, and the rest; `None` for the root.
+fn next_label(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&length, rest) = name.split_first()?;
+    (length > 0).then(|| rest.split_at_checked(length.into()))?
 }
 
 /// Why there is no [`Query`].
@@ -99,7 +153,7 @@ fn parse_sections(message: &[u8], header: Header) -> Option<Query<'_>> {
         return None;
     }
 
-    let name = reader.question_name()?;
+    reader.skip_question_name()?;
     let rtype = RecordType::from(reader.u16()?);
     let class = reader.u16()?;
     let question = &message[HEADER_BYTES..reader.position];
@@ -113,14 +167,13 @@ fn parse_sections(message: &[u8], header: Header) -> Option<Query<'_>> {
     let mut edns = None;
     for _ in 0..additionals {
         let record = reader.record()?;
-        if record.rtype == TYPE_OPT && edns.replace(record.edns()?).is_some() {
+        if record.rtype == TYPE_OPT && edns.replace(record.opt()?).is_some() {
             return None;
         }
     }
     (reader.position == message.len()).then_some(Query {
         header,
         question,
-        name,
         rtype,
         class,
         edns,
@@ -136,10 +189,10 @@ struct RawRecord<'a> {
     rdata: &'a [u8],
 }
 
-impl RawRecord<'_> {
+impl<'a> RawRecord<'a> {
     /// Reads an OPT record: class is the client's size; the TTL is extended RCODE, version, and
     /// flags of which DO is the first.
-    fn edns(&self) -> Option<Edns> {
+    fn opt(&self) -> Option<Opt<'a>> {
         if !self.owner_is_root {
             return None;
         }
@@ -153,11 +206,11 @@ impl RawRecord<'_> {
             let length = options.u16()?;
             options.bytes(length.into())?;
         }
-        Some(Edns {
+        Some(Opt {
             udp_bytes: self.class.max(UDP_ANSWER_BYTES_PLAIN),
             version: self.ttl[1],
             dnssec_ok: self.ttl[2] & 0x80 != 0,
-            options: self.rdata.into(),
+            options: self.rdata,
         })
     }
 }
@@ -186,23 +239,21 @@ impl<'a> Reader<'a> {
     }
 
     /// The question's name. It cannot be compressed: only the header stands before it.
-    fn question_name(&mut self) -> Option<Name> {
+    fn skip_question_name(&mut self) -> Option<()> {
         let start = self.position;
-        let mut labels = Vec::with_capacity(8);
         loop {
             let length = usize::from(self.u8()?);
             if length == 0 {
-                break;
+                return Some(());
             }
             if length > LABEL_BYTES_MAX {
                 return None;
             }
-            labels.push(self.bytes(length)?);
+            self.bytes(length)?;
             if self.position - start >= NAME_BYTES_MAX {
                 return None;
             }
         }
-        Name::from_labels(labels).ok()
     }
 
     /// Steps over a name that may be compressed, and says whether it is the root, written as such.

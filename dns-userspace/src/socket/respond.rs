@@ -26,6 +26,15 @@ pub struct Encoded {
     pub truncated: bool,
 }
 
+/// What is counted of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Its RCODE, the extended bits included.
+    pub rcode: ResponseCode,
+    /// TC
+    pub truncated: bool,
+}
+
 /// Where a message came in.
 #[derive(Clone, Copy, Debug)]
 pub struct Path {
@@ -35,6 +44,29 @@ pub struct Path {
     pub local: SocketAddr,
     /// How.
     pub transport: Transport,
+}
+
+impl Encoded {
+    /// What is counted of it.
+    pub fn sent(&self) -> Sent {
+        Sent {
+            rcode: self.rcode,
+            truncated: self.truncated,
+        }
+    }
+}
+
+impl Path {
+    /// On a socket of both families an IPv4 address comes mapped into IPv6.
+    fn canonical(self) -> Self {
+        let canonical =
+            |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        Path {
+            client: canonical(self.client),
+            local: canonical(self.local),
+            transport: self.transport,
+        }
+    }
 }
 
 /// The reply to one message, or why nothing may be sent.
@@ -51,7 +83,7 @@ pub async fn answer(
         Ok(query) => query,
         Err(rejected) => return refuse(&rejected),
     };
-    let mut request = request(query, message.len(), path);
+    let mut request = request(&query, message.len(), path);
     let reply = match unreadable(request.edns.as_ref()) {
         Some(reply) => reply,
         None => (service.answer(&mut request).await).ok_or(DropReason::Silenced)?,
@@ -62,8 +94,40 @@ pub async fn answer(
         name: &request.asked,
         edns: request.edns.as_ref(),
     };
-    let bytes_max = answer_bytes_max(request.edns.as_ref(), path.transport);
+    let udp_bytes = request.edns.as_ref().map(|edns| edns.udp_bytes);
+    let bytes_max = answer_bytes_max(udp_bytes, path.transport);
     Ok(writer::reply(asked, &reply, bytes_max))
+}
+
+/// The same into memory of the caller, if the service knows the reply at once; else nothing is done, and [`answer`]
+/// will.
+pub fn glance(
+    message: &[u8],
+    path: Path,
+    service: &dyn Service,
+    reply: &mut Vec<u8>,
+) -> Option<Sent> {
+    let query = query::parse(message).ok()?;
+    if query.edns.is_some_and(|opt| opt.version > 0) {
+        return None;
+    }
+    let mut name = [0; query::NAME_BYTES_MAX];
+    let name = &mut name[..query.name_bytes().len()];
+    name.copy_from_slice(query.name_bytes());
+    // Lengths of labels are no letters.
+    name.make_ascii_lowercase();
+    let asked = super::Asked {
+        answer_bytes_max: answer_bytes_max(query.edns.map(|opt| opt.udp_bytes), path.transport),
+        query,
+        name,
+        path: path.canonical(),
+        bytes: message.len(),
+    };
+    let rcode = service.glance(&asked, reply)?;
+    Some(Sent {
+        rcode,
+        truncated: false,
+    })
 }
 
 /// The same from a resolver, which knows at once: the reply's bytes, or `None` where nothing may be sent.
@@ -72,15 +136,16 @@ pub fn respond(message: &[u8], transport: Transport, resolver: &dyn Resolver) ->
         Ok(query) => query,
         Err(rejected) => return refuse(&rejected).ok().map(|reply| reply.bytes),
     };
-    let reply = unreadable(query.edns.as_ref())
-        .unwrap_or_else(|| resolve(resolver, &query.name, query.rtype, query.class));
+    let (name, edns) = (query.name(), query.edns());
+    let reply = unreadable(edns.as_ref())
+        .unwrap_or_else(|| resolve(resolver, &name, query.rtype, query.class));
     let asked = Asked {
         header: query.header,
         question: query.question,
-        name: &query.name,
-        edns: query.edns.as_ref(),
+        name: &name,
+        edns: edns.as_ref(),
     };
-    let bytes_max = answer_bytes_max(query.edns.as_ref(), transport);
+    let bytes_max = answer_bytes_max(query.edns.map(|opt| opt.udp_bytes), transport);
     Some(writer::reply(asked, &reply, bytes_max).bytes)
 }
 
@@ -124,22 +189,24 @@ fn refuse(rejected: &Rejected) -> Result<Encoded, DropReason> {
     }
 }
 
-fn request(query: Query<'_>, bytes: usize, path: Path) -> Request {
-    let Query {
+fn request(query: &Query<'_>, bytes: usize, path: Path) -> Request {
+    let (name, edns) = (query.name(), query.edns());
+    let &Query {
         header,
         question,
-        name,
         rtype,
         class,
-        edns,
+        ..
     } = query;
-    // On a socket of both families an IPv4 address comes mapped into IPv6.
-    let canonical =
-        |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let Path {
+        client,
+        local,
+        transport,
+    } = path.canonical();
     Request {
-        client: canonical(path.client),
-        local: canonical(path.local),
-        transport: path.transport,
+        client,
+        local,
+        transport,
         header,
         asked: name.clone(),
         name,
@@ -154,11 +221,12 @@ fn request(query: Query<'_>, bytes: usize, path: Path) -> Request {
     }
 }
 
-fn answer_bytes_max(edns: Option<&Edns>, transport: Transport) -> usize {
+/// `udp_bytes` as in the query's OPT.
+fn answer_bytes_max(udp_bytes: Option<u16>, transport: Transport) -> usize {
     let bytes = match transport {
         Transport::Tcp => TCP_ANSWER_BYTES_MAX,
-        Transport::Udp => edns
-            .map_or(UDP_ANSWER_BYTES_PLAIN, |edns| edns.udp_bytes)
+        Transport::Udp => udp_bytes
+            .unwrap_or(UDP_ANSWER_BYTES_PLAIN)
             .min(UDP_ANSWER_BYTES_MAX),
     };
     bytes.into()

@@ -149,7 +149,7 @@ async fn serve_connection(
                 continue;
             }
         };
-        context.counters.answer(&reply);
+        context.counters.answer(reply.sent());
         // Prefix and message in one write (RFC 7766 section 8).
         let mut framed = Vec::with_capacity(2 + reply.bytes.len());
         let length = u16::try_from(reply.bytes.len()).map_err(|_| DropReason::SendFailed)?;

@@ -3,11 +3,16 @@
 //! An address has a socket for each core (`SO_REUSEPORT`), so that no lock and no queue is shared between cores.
 //! Datagrams come in batches, each with the address of ours that it was sent to: the reply leaves
 //! from that one (RFC 2181 section 4), also where the socket listens at all addresses.
+//!
+//! What is known at once takes no memory: the reply is written where that of an earlier batch was, and all of a batch
+//! leave together.
 
 use std::{
+    array,
     future::Future as _,
     io::{self, IoSliceMut},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd as _,
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -18,7 +23,7 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use tokio::{io::Interest, net::UdpSocket};
 use tokio_util::sync::CancellationToken;
 
-use super::{DropReason, Path, Service, SocketCounters, Transport, answer};
+use super::{DropReason, Path, Service, SocketCounters, Transport, answer, glance, outbox::Outbox};
 
 /// No datagram is longer, so none is cut.
 const BUFFER_BYTES: usize = 65_535;
@@ -57,6 +62,11 @@ impl Endpoint {
         self.socket.async_io(Interest::READABLE, receive).await
     }
 
+    /// Where one that was sent to this address of ours is answered from, if there is a choice.
+    fn from(&self, local: IpAddr) -> Option<IpAddr> {
+        self.local.ip().is_unspecified().then_some(local)
+    }
+
     async fn send(&self, path: Path, message: &[u8]) -> io::Result<()> {
         let transmit = Transmit {
             destination: path.client,
@@ -67,6 +77,24 @@ impl Endpoint {
         };
         let send = || self.state.try_send((&self.socket).into(), &transmit);
         self.socket.async_io(Interest::WRITABLE, send).await
+    }
+
+    /// Sends all, and says how many could not be sent.
+    async fn send_all(&self, outbox: &mut Outbox) -> usize {
+        let (mut done, mut failed) = (0, 0);
+        while done < outbox.len() {
+            let send = || outbox.send(self.socket.as_fd(), done);
+            match self.socket.async_io(Interest::WRITABLE, send).await {
+                Ok(sent) => done += sent,
+                Err(error) => {
+                    tracing::debug!(%error, "sending over UDP");
+                    done += 1;
+                    failed += 1;
+                }
+            }
+        }
+        outbox.clear();
+        failed
     }
 }
 
@@ -93,10 +121,11 @@ pub(super) async fn serve(
     });
     let mut memory = vec![0; BATCH_SIZE * BUFFER_BYTES];
     let mut metas = [RecvMeta::default(); BATCH_SIZE];
+    let mut outbox = Outbox::default();
     loop {
-        let mut buffers: Vec<_> = (memory.chunks_mut(BUFFER_BYTES))
-            .map(IoSliceMut::new)
-            .collect();
+        let mut parts = memory.chunks_mut(BUFFER_BYTES);
+        let mut buffers: [_; BATCH_SIZE] =
+            array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()));
         let received = tokio::select! {
             () = stop.cancelled() => return,
             received = context.endpoint.receive(&mut buffers, &mut metas) => received,
@@ -111,7 +140,13 @@ pub(super) async fn serve(
             }
         };
         for (buffer, meta) in memory.chunks(BUFFER_BYTES).zip(&metas[..count]) {
-            context.take(&buffer[..meta.len], context.path(meta)).await;
+            let (message, path) = (&buffer[..meta.len], context.path(meta));
+            if !context.glance(message, path, &mut outbox) {
+                context.take(message, path).await;
+            }
+        }
+        for _ in 0..context.endpoint.send_all(&mut outbox).await {
+            context.counters.dropped(DropReason::SendFailed);
         }
     }
 }
@@ -126,6 +161,21 @@ impl Context {
         }
     }
 
+    /// Answers one datagram with the others of its batch, if that is known at once.
+    fn glance(&self, message: &[u8], path: Path, outbox: &mut Outbox) -> bool {
+        // Such a packet can be forged, but not answered: no socket has port 0.
+        if path.client.port() == 0 {
+            return false;
+        }
+        let Some(sent) = glance(message, path, &*self.service, outbox.blank()) else {
+            return false;
+        };
+        self.counters.query(Transport::Udp);
+        self.counters.answer(sent);
+        outbox.put(path.client, self.endpoint.from(path.local.ip()));
+        true
+    }
+
     /// Answers one datagram, here if that needs no waiting.
     async fn take(self: &Arc<Self>, message: &[u8], path: Path) {
         self.counters.query(Transport::Udp);
@@ -138,14 +188,13 @@ impl Context {
 
     async fn reply_to(self: Arc<Self>, message: Vec<u8>, path: Path) {
         let client = path.client;
-        // Such a packet can be forged, but not answered: no socket has port 0.
         if client.port() == 0 {
             self.counters.dropped(DropReason::SourcePortZero);
             return;
         }
         match answer(&message, path, &*self.service).await {
             Ok(reply) => {
-                self.counters.answer(&reply);
+                self.counters.answer(reply.sent());
                 if let Err(error) = self.endpoint.send(path, &reply.bytes).await {
                     tracing::debug!(%client, %error, "sending over UDP");
                     self.counters.dropped(DropReason::SendFailed);

@@ -72,7 +72,7 @@ pub(super) fn reply(asked: Asked<'_>, reply: &Reply, bytes_max: usize) -> Encode
         bytes.truncate(HEADER_BYTES + asked.question.len());
     }
     if let Some(edns) = asked.edns {
-        write_opt(&mut bytes, edns, rcode, &reply.options);
+        write_opt(&mut bytes, edns.dnssec_ok, rcode, &reply.options);
         counts[2] += 1;
     }
     let [answers, authority, additionals] = counts;
@@ -85,7 +85,7 @@ pub(super) fn reply(asked: Asked<'_>, reply: &Reply, bytes_max: usize) -> Encode
     }
 }
 
-fn write_header(
+pub(super) fn write_header(
     bytes: &mut [u8],
     header: Header,
     flags: Flags,
@@ -107,12 +107,17 @@ fn write_header(
     }
 }
 
-fn write_opt(bytes: &mut Vec<u8>, edns: &Edns, rcode: ResponseCode, options: &[(u16, Vec<u8>)]) {
+pub(super) fn write_opt(
+    bytes: &mut Vec<u8>,
+    dnssec_ok: bool,
+    rcode: ResponseCode,
+    options: &[(u16, Vec<u8>)],
+) {
     bytes.push(0);
     bytes.extend_from_slice(&TYPE_OPT.to_be_bytes());
     bytes.extend_from_slice(&UDP_ANSWER_BYTES_MAX.to_be_bytes());
     // Extended RCODE, version, DO and 15 more flags, length of the options.
-    let dnssec_ok = u8::from(edns.dnssec_ok) << 7;
+    let dnssec_ok = u8::from(dnssec_ok) << 7;
     bytes.extend_from_slice(&[rcode.high(), 0, dnssec_ok, 0]);
     // Options are a plugin's, a few bytes each.
     let length = |data: usize| u16::try_from(data).unwrap_or(u16::MAX).to_be_bytes();
@@ -126,7 +131,7 @@ fn write_opt(bytes: &mut Vec<u8>, edns: &Edns, rcode: ResponseCode, options: &[(
 }
 
 /// The counts of the three sections, or `None` where they do not fit.
-fn write_sections(
+pub(super) fn write_sections(
     bytes: &mut Vec<u8>,
     name: &Name,
     reply: &Reply,

@@ -9,6 +9,7 @@
 //! >>>
 //! ---
 //! ask NAME TYPE [over tcp] [FLAGS]      a client asks, with ID and case as given (`id=7`)
+//! ask NAME TYPE slowly …                the same, and nobody answers at a glance
 //! A gets PROTO NAME TYPE FLAGS          the next query that A gets is exactly this; PROTO: udp, tcp, tls, or
 //!                                       mtls with a certificate of ours
 //! A says [CHANGES] RCODE [FLAGS] [; RECORDS…]      A's reply to it; CHANGES make it wrong
@@ -23,10 +24,12 @@
 //! answer RCODE [FLAGS] [; RECORDS…]     what the client that asked first, of those without an answer, gets
 //! log LINE                              the next line of `errors`; ports of ours are $ME
 //! no log
-//! count NAME N                          a counter
-//! metric NAME{LABELS} N                 a line of the metrics
+//! count NAME N                          what a counter becomes
+//! metric NAME{LABELS} N                 what a line of the metrics becomes
 //! write NAME | LINE | LINE              the file gets new lines
 //! wait MILLISECONDS
+//! advance SECONDS                       so much later
+//! cluster                               it is known, and nothing is in it
 //! start                                 the plugins begin what they do by themselves
 //! fatal MESSAGE | no fatal
 //! fault MESSAGE                         the server block cannot be used; nothing else may follow

@@ -3,7 +3,7 @@
 //! ```text
 //! a query     PROTO NAME TYPE [CLASS] [rd] [ad] [cd] [edns] [do] [option=CODE:HEX]
 //! a reply     RCODE [aa] [tc] [rd] [ra] [ad] [cd] [edns] [option=CODE:HEX] [; ANSWERS [; AUTHORITY [; ADDITIONAL]]]
-//! a record    NAME TTL TYPE DATA, the next one behind a comma
+//! a record    NAME TTL TYPE DATA, the next one behind a comma; of SOA the data is its MINIMUM
 //! ```
 
 use std::{fmt::Write as _, str::FromStr as _};
@@ -12,7 +12,7 @@ use hickory_proto::{
     op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode},
     rr::{
         DNSClass, Name, RData, Record, RecordType,
-        rdata::{A, AAAA, CNAME, NS, NULL, TXT, opt::EdnsOption},
+        rdata::{A, AAAA, CNAME, NS, NULL, SOA, TXT, opt::EdnsOption},
     },
 };
 
@@ -146,6 +146,7 @@ fn show_record(record: &Record) -> String {
     let data = match &record.data {
         RData::Unknown { rdata, .. } => hex(&rdata.anything),
         RData::Update0(_) => String::new(),
+        RData::SOA(soa) => soa.minimum.to_string(),
         data => data.to_string(),
     };
     format!(
@@ -201,6 +202,16 @@ fn record(text: &str) -> Record {
         RecordType::CNAME => RData::CNAME(CNAME(name_of(data))),
         RecordType::NS => RData::NS(NS(name_of(data))),
         RecordType::TXT => RData::TXT(TXT::new(vec![data.to_owned()])),
+        // Of its numbers nobody makes anything but of the last.
+        RecordType::SOA => RData::SOA(SOA::new(
+            name_of("ns.example.org"),
+            name_of("hostmaster.example.org"),
+            1,
+            7200,
+            1800,
+            86_400,
+            data.parse().unwrap(),
+        )),
         code => RData::Unknown {
             code,
             rdata: NULL::with(unhex(data)),

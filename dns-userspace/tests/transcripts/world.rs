@@ -13,6 +13,7 @@ use hopzero::{
     plugin::{Environment, forward::counters::Proto},
     server::{Server, Servers},
     socket::{self, Transport},
+    source::Change,
 };
 use tempfile::TempDir;
 use tokio::{net::UdpSocket, task::JoinHandle, time::timeout};
@@ -144,14 +145,18 @@ impl World {
             }
             "count" => {
                 let (name, number) = rest.rsplit_once(' ').unwrap();
-                return check(name, &self.count(name).to_string(), number);
+                return becomes(name, number, || self.count(name).to_string()).await;
             }
             "metric" => {
                 let (name, number) = rest.rsplit_once(' ').unwrap();
-                let text = self.environment.metrics.text();
-                let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
-                let found = lines.find(|(named, _)| *named == name);
-                return check(name, found.map_or("nothing", |(_, value)| value), number);
+                let metrics = &self.environment.metrics;
+                let value = || {
+                    let text = metrics.text();
+                    let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+                    let found = lines.find(|(named, _)| *named == name);
+                    found.map_or("nothing", |(_, value)| value).to_owned()
+                };
+                return becomes(name, number, value).await;
             }
             "write" => {
                 let mut lines = rest.split(" | ");
@@ -160,6 +165,16 @@ impl World {
                 std::fs::write(file, content).unwrap();
             }
             "wait" => tokio::time::sleep(Duration::from_millis(rest.parse().unwrap())).await,
+            "advance" => {
+                tokio::time::pause();
+                tokio::time::advance(Duration::from_secs_f64(rest.parse().unwrap())).await;
+                tokio::time::resume();
+            }
+            "cluster" => {
+                for zone in self.environment.clusters() {
+                    zone.write().unwrap().apply(vec![Change::Synchronised], 1);
+                }
+            }
             "start" => self.servers.start(),
             upstream => {
                 let (verb, rest) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -173,22 +188,23 @@ impl World {
         let mut words: Vec<&str> = rest.split_whitespace().collect();
         let mut transport = Transport::Udp;
         let mut id = 0x1234;
+        let at_a_glance = !words.contains(&"slowly");
         words.retain(|word| match word.strip_prefix("id=") {
             Some(number) => {
                 id = number.parse().unwrap();
                 false
             }
-            None if *word == "over" => false,
+            None if matches!(*word, "over" | "slowly") => false,
             None if *word == "tcp" => {
                 transport = Transport::Tcp;
                 false
             }
             None => true,
         });
-        self.ask_bytes(text::query(id, &words), transport);
+        self.ask_bytes(text::query(id, &words), transport, at_a_glance);
     }
 
-    fn ask_bytes(&mut self, message: Vec<u8>, transport: Transport) {
+    fn ask_bytes(&mut self, message: Vec<u8>, transport: Transport, at_a_glance: bool) {
         let path = socket::Path {
             client: "192.0.2.99:9999".parse().unwrap(),
             local: "192.0.2.53:53".parse().unwrap(),
@@ -196,6 +212,10 @@ impl World {
         };
         let (asked, server) = (message.clone(), Arc::clone(&self.server));
         let answer = tokio::spawn(async move {
+            let mut known = Vec::new();
+            if at_a_glance && socket::glance(&message, path, &*server, &mut known).is_some() {
+                return Ok(known);
+            }
             let reply = socket::answer(&message, path, &*server).await?;
             Ok(reply.bytes)
         });
@@ -289,7 +309,7 @@ impl World {
             }
             "returns" => {
                 let message = upstream.received(None)?.bytes.clone();
-                self.ask_bytes(message, Transport::Udp);
+                self.ask_bytes(message, Transport::Udp, true);
                 Ok(())
             }
             _ if verb.starts_with("says") => {
@@ -397,6 +417,17 @@ async fn says(query: &[u8], back: &Back, rest: &str) {
         }
         back => back.send(&bytes).await,
     }
+}
+
+/// What something does in a task of its own may take a moment.
+async fn becomes(what: &str, expected: &str, value: impl Fn() -> String) -> Result<(), String> {
+    for _ in 0..200 {
+        if value() == expected {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    check(what, &value(), expected)
 }
 
 /// Equal, or between two `…` contained.

@@ -49,7 +49,7 @@
 
 mod error;
 mod flight;
-mod message;
+pub(super) mod message;
 mod patience;
 mod policy;
 mod properties;
