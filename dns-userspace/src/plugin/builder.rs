@@ -28,10 +28,27 @@ pub struct Environment {
     clusters: Mutex<Vec<Arc<RwLock<Zone>>>>,
     forwards: Mutex<Vec<Arc<ForwardCounters>>>,
     failures: Failures,
+    touches_changed: TouchesChanged,
     /// What plugins count; it outlives them.
     pub metrics: Metrics,
     /// How long `forward` waits, where no property says it.
     pub timeouts: Timeouts,
+}
+
+/// Where a plugin says that it touches other names than before.
+#[derive(Clone, Default)]
+pub struct TouchesChanged(Arc<watch::Sender<()>>);
+
+impl TouchesChanged {
+    /// [`Plugin::touches`] says something new.
+    pub fn tell(&self) {
+        self.0.send_replace(());
+    }
+
+    /// Learns of every change from now on.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
+    }
 }
 
 /// Where a plugin says that the daemon must not go on.
@@ -86,6 +103,11 @@ impl Environment {
         self.failures.clone()
     }
 
+    /// Where it is told that plugins touch other names than before.
+    pub fn touches_changed(&self) -> TouchesChanged {
+        self.touches_changed.clone()
+    }
+
     /// Keeps what a `forward` counts, for who tells it.
     pub fn add_forward(&self, counters: Arc<ForwardCounters>) {
         let mut forwards = self.forwards.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,6 +151,24 @@ impl Builder<'_> {
         }
         Ok(zones)
     }
+
+    /// The zones of a `fallthrough`: its arguments, or else all names.
+    ///
+    /// # Errors
+    ///
+    /// An argument is no zone.
+    pub fn fallthrough(&self, property: &Directive) -> Result<Vec<Name>, Fault> {
+        if property.args.is_empty() {
+            return Ok(vec![Name::root()]);
+        }
+        self.zones(&property.args)
+    }
+}
+
+/// The longest of the zones that a lower-case name lies in.
+pub fn longest<'z>(zones: &'z [Name], name: &Name) -> Option<&'z Name> {
+    let outer = zones.iter().filter(|zone| zone.zone_of(name));
+    outer.max_by_key(|zone| zone.num_labels())
 }
 
 /// A server block, ready to serve.

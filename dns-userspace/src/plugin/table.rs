@@ -1,6 +1,6 @@
 //! Every directive, in the order in which queries go through the plugins.
 
-use super::{Builder, errors, forward, kubernetes, loop_, whoami};
+use super::{Builder, errors, forward, kubernetes, loadbalance, loop_, whoami};
 use crate::corefile::{Directive, Fault};
 
 /// Reads all directives of one name in a server block.
@@ -49,7 +49,7 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("siit", Missing),
     ("any", Missing),
     ("chaos", Missing),
-    ("loadbalance", Missing),
+    ("loadbalance", Here(loadbalance::setup)),
     ("tsig", Missing),
     ("rewrite", Missing),
     ("autopath", Missing),

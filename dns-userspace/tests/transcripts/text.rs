@@ -12,8 +12,9 @@ use hickory_proto::{
     op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode},
     rr::{
         DNSClass, Name, RData, Record, RecordType,
-        rdata::{A, AAAA, CNAME, NS, NULL, TXT, opt::EdnsOption},
+        rdata::{NULL, TXT, opt::EdnsOption},
     },
+    serialize::txt::Parser,
 };
 
 /// The words behind the name and type of a query.
@@ -196,15 +197,18 @@ fn record(text: &str) -> Record {
     let rtype = type_of(rtype);
     let data = match rtype {
         _ if data.is_empty() => RData::Update0(rtype),
-        RecordType::A => RData::A(A(data.parse().unwrap())),
-        RecordType::AAAA => RData::AAAA(AAAA(data.parse().unwrap())),
-        RecordType::CNAME => RData::CNAME(CNAME(name_of(data))),
-        RecordType::NS => RData::NS(NS(name_of(data))),
         RecordType::TXT => RData::TXT(TXT::new(vec![data.to_owned()])),
-        code => RData::Unknown {
+        code @ RecordType::Unknown(_) => RData::Unknown {
             code,
             rdata: NULL::with(unhex(data)),
         },
+        // As in a zone file; names are absolute.
+        _ => {
+            let line = format!("{text}\n");
+            let (_, sets) = Parser::new(line, None, Some(Name::root())).parse().unwrap();
+            let set = sets.into_values().next().unwrap();
+            set.records_without_rrsigs().next().unwrap().data.clone()
+        }
     };
     Record::from_rdata(name_of(name), ttl.parse().unwrap(), data)
 }
