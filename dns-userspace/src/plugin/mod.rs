@@ -22,6 +22,7 @@ pub mod table;
 pub mod touch;
 
 mod errors;
+mod hosts;
 mod kubernetes;
 mod loadbalance;
 mod loop_;

@@ -1,6 +1,6 @@
 //! Every directive, in the order in which queries go through the plugins.
 
-use super::{Builder, errors, forward, kubernetes, loadbalance, loop_, whoami};
+use super::{Builder, errors, forward, hosts, kubernetes, loadbalance, loop_, whoami};
 use crate::corefile::{Directive, Fault};
 
 /// Reads all directives of one name in a server block.
@@ -62,7 +62,7 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("template", Missing),
     ("transfer", Missing),
     ("dynupdate", Missing),
-    ("hosts", Missing),
+    ("hosts", Here(hosts::setup)),
     ("route53", Missing),
     ("azure", Missing),
     ("clouddns", Missing),

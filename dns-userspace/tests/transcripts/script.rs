@@ -26,7 +26,11 @@
 //! count NAME N                          a counter
 //! metric NAME{LABELS} N                 a line of the metrics
 //! write NAME | LINE | LINE              the file gets new lines
+//! remove NAME                           the file goes
 //! wait MILLISECONDS
+//! touches [TOUCHES]                     what the plugins touch: `*`, `NAME`, `below NAME`, `matching REGEX`, in the
+//!                                       order of the alphabet, with commas
+//! changes                               waits until they touch something else
 //! start                                 the plugins begin what they do by themselves
 //! fatal MESSAGE | no fatal
 //! fault MESSAGE                         the server block cannot be used; nothing else may follow

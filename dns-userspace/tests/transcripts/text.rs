@@ -16,6 +16,7 @@ use hickory_proto::{
     },
     serialize::txt::Parser,
 };
+use hopzero::plugin::Touch;
 
 /// The words behind the name and type of a query.
 pub fn query(id: u16, words: &[&str]) -> Vec<u8> {
@@ -211,6 +212,15 @@ fn record(text: &str) -> Record {
         }
     };
     Record::from_rdata(name_of(name), ttl.parse().unwrap(), data)
+}
+
+pub fn show_touch(touch: Touch) -> String {
+    match touch {
+        Touch::Everything => "*".to_owned(),
+        Touch::Name(name) => show_name(&name),
+        Touch::Below(name) => format!("below {}", show_name(&name)),
+        Touch::Matching(regex) => format!("matching {regex}"),
+    }
 }
 
 pub fn name_of(text: &str) -> Name {
