@@ -5,6 +5,7 @@ use std::{str::FromStr, time::Duration};
 use hickory_proto::rr::Name;
 use regex::Regex;
 
+use super::text;
 use crate::corefile::{Directive, Fault, Word};
 
 /// The longest regular expression, as in `CoreDNS`.
@@ -140,11 +141,8 @@ impl Word {
     ///
     /// It is none.
     pub fn domain(&self) -> Result<Name, Fault> {
-        let mut name = Name::from_ascii(&self.text)
-            .map_err(|error| self.not(&format!("a domain name: {error}")))?
-            .to_lowercase();
-        name.set_fqdn(true);
-        Ok(name)
+        let name = text::name(&self.text).ok_or_else(|| self.not("a domain name"))?;
+        Ok(name.to_lowercase())
     }
 
     /// It is not what is expected.

@@ -19,6 +19,7 @@ pub mod reply;
 pub mod request;
 pub mod site;
 pub mod table;
+pub mod text;
 pub mod touch;
 
 mod errors;
@@ -26,6 +27,7 @@ mod hosts;
 mod kubernetes;
 mod loadbalance;
 mod loop_;
+mod rewrite;
 mod whoami;
 
 use async_trait::async_trait;

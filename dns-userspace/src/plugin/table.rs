@@ -1,6 +1,6 @@
 //! Every directive, in the order in which queries go through the plugins.
 
-use super::{Builder, errors, forward, hosts, kubernetes, loadbalance, loop_, whoami};
+use super::{Builder, errors, forward, hosts, kubernetes, loadbalance, loop_, rewrite, whoami};
 use crate::corefile::{Directive, Fault};
 
 /// Reads all directives of one name in a server block.
@@ -51,7 +51,7 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("chaos", Missing),
     ("loadbalance", Here(loadbalance::setup)),
     ("tsig", Missing),
-    ("rewrite", Missing),
+    ("rewrite", Here(rewrite::setup)),
     ("autopath", Missing),
     ("acl", Missing),
     ("cache", Missing),

@@ -13,7 +13,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use hickory_proto::rr::Name;
 
-use crate::plugin::builder::longest;
+use crate::plugin::{builder::longest, text};
 
 /// What is read.
 pub(super) struct Wanted {
@@ -45,17 +45,17 @@ impl Addresses {
 
 impl Table {
     /// Reads all lines.
-    pub(super) fn read(text: &str, wanted: &Wanted) -> Self {
+    pub(super) fn read(lines: &str, wanted: &Wanted) -> Self {
         let mut table = Table::default();
-        for line in text.lines() {
+        for line in lines.lines() {
             let line = line.split('#').next().unwrap_or_default();
             let mut words = line.split_ascii_whitespace();
             let Some(address) = words.next().and_then(address) else {
                 continue;
             };
-            for name in words.filter_map(name) {
+            for name in words.filter_map(text::name) {
                 if longest(&wanted.zones, &name).is_some() {
-                    table.add(name, address, wanted.reverse);
+                    table.add(name.to_lowercase(), address, wanted.reverse);
                 }
             }
         }
@@ -137,12 +137,6 @@ fn address(word: &str) -> Option<IpAddr> {
     let address = word.split('%').next()?;
     let address: IpAddr = address.parse().ok()?;
     Some(address.to_canonical())
-}
-
-fn name(word: &str) -> Option<Name> {
-    let mut name = Name::from_ascii(word).ok()?.to_lowercase();
-    name.set_fqdn(true);
-    Some(name)
 }
 
 #[cfg(test)]

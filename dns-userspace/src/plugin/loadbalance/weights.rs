@@ -19,13 +19,16 @@ use std::{
 
 use hickory_proto::rr::Name;
 
-use crate::corefile::{Fault, Word};
+use crate::{
+    corefile::{Fault, Word},
+    plugin::text,
+};
 
 /// How often the file is looked at.
 pub(super) const RELOAD_DEFAULT: Duration = Duration::from_secs(30);
 const TARGET: &str = "plugin/loadbalance";
 
-/// Weights of the addresses of names, which are in lower case.
+/// Weights of the addresses of names.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Weights(HashMap<Name, HashMap<IpAddr, u8>>);
 
@@ -38,19 +41,17 @@ pub(super) struct WeightFile {
 
 impl Weights {
     /// Reads the lines of a file.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(lines: &str) -> Result<Self, String> {
         let mut weights = Weights::default();
         let mut current: Option<Name> = None;
-        for line in text.lines().map(str::trim) {
+        for line in lines.lines().map(str::trim) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             match line.split_whitespace().collect::<Vec<_>>()[..] {
                 [name] if name.parse::<IpAddr>().is_err() => {
-                    let parsed = Name::from_ascii(name);
-                    let mut name = parsed.map_err(|error| format!("`{name}`: {error}"))?;
-                    name.set_fqdn(true);
-                    let name = name.to_lowercase();
+                    let parsed = text::name(name);
+                    let name = parsed.ok_or_else(|| format!("`{name}` is not a name"))?;
                     weights.0.entry(name.clone()).or_default();
                     current = Some(name);
                 }
