@@ -22,12 +22,20 @@ pub mod table;
 pub mod text;
 pub mod touch;
 
+mod any;
+mod bufsize;
+mod chaos;
 mod errors;
+mod header;
 mod hosts;
 mod kubernetes;
 mod loadbalance;
+mod local;
 mod loop_;
+mod minimal;
+mod nsid;
 mod rewrite;
+mod template;
 mod whoami;
 
 use async_trait::async_trait;

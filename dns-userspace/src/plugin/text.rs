@@ -61,7 +61,8 @@ pub fn class(text: &str) -> Option<u16> {
 /// An RCODE by its name.
 pub fn rcode(text: &str) -> Option<ResponseCode> {
     // Numbers are not names.
-    let text = Some(text.to_ascii_uppercase()).filter(|text| !text.starts_with(char::is_numeric))?;
+    let text =
+        Some(text.to_ascii_uppercase()).filter(|text| !text.starts_with(char::is_numeric))?;
     let rcode = OptRcode::from_str(&text).map(OptRcode::to_int);
     let rcode = rcode.or_else(|()| TsigRcode::from_str(&text).map(TsigRcode::to_int));
     rcode.ok().map(Into::into)

@@ -224,9 +224,7 @@ pub fn show_touch(touch: Touch) -> String {
 }
 
 pub fn name_of(text: &str) -> Name {
-    let mut name = Name::from_ascii(text).unwrap();
-    name.set_fqdn(true);
-    name
+    hopzero::plugin::text::name(text).unwrap()
 }
 
 /// Without the dot at the end; the two numbers of `loop`'s name are random.

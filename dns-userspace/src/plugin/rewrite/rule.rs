@@ -301,8 +301,11 @@ impl Rule {
             Rule::Name(NameRule { names, .. })
             | Rule::Ttl { names, .. }
             | Rule::Rcode { names, .. } => names.touches(),
-            // Which types the kernel answers with "no such record" is not for a plugin to know.
-            Rule::Type(..) => Some(Touch::Everything),
+            // The kernel answers for every type that a record may have (RFC 6895 section 3.1).
+            Rule::Type(from, _) => {
+                let is_meta = matches!(u16::from(*from), 0 | 41 | 128..=255);
+                (!is_meta).then_some(Touch::Everything)
+            }
             Rule::Class(from, _) => (*from == u16::from(DNSClass::IN)).then_some(Touch::Everything),
             // The options of a query do not change what the cluster's names are, and the kernel's answers have no
             // aliases to names elsewhere.
