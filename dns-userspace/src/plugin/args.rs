@@ -2,7 +2,14 @@
 
 use std::{str::FromStr, time::Duration};
 
+use hickory_proto::rr::Name;
+use regex::Regex;
+
+use super::text;
 use crate::corefile::{Directive, Fault, Word};
+
+/// The longest regular expression, as in `CoreDNS`.
+const REGEX_BYTES_MAX: usize = 10_000;
 
 impl Directive {
     /// Its arguments, if there are exactly so many.
@@ -114,6 +121,28 @@ impl Word {
             .and_then(|nanoseconds| u64::try_from(nanoseconds).ok())
             .map(Duration::from_nanos)
             .ok_or_else(|| self.not("a duration, such as 5s or 1m30s"))
+    }
+
+    /// A regular expression, of Go's syntax as far as Rust's is the same.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or too long.
+    pub fn regex(&self) -> Result<Regex, Fault> {
+        if self.text.len() > REGEX_BYTES_MAX {
+            return Err(self.not("an expression of at most 10000 bytes"));
+        }
+        Regex::new(&self.text).map_err(|error| self.not(&error.to_string()))
+    }
+
+    /// A domain name, in lower case and absolute.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub fn domain(&self) -> Result<Name, Fault> {
+        let name = text::name(&self.text).ok_or_else(|| self.not("a domain name"))?;
+        Ok(name.to_lowercase())
     }
 
     /// It is not what is expected.

@@ -25,9 +25,6 @@ use tracing::Level;
 use super::{Builder, Glance, Glanced, Glimpse, Next, Outcome, Plugin, Request, Touch, args};
 use crate::corefile::{Directive, Fault};
 
-/// The longest expression, as in `CoreDNS`.
-const REGEX_BYTES_MAX: usize = 10_000;
-
 struct Errors {
     patterns: Vec<Arc<Pattern>>,
 }
@@ -86,12 +83,9 @@ fn pattern(property: &Directive) -> Result<Pattern, Fault> {
             return Err(option.not("one level, before show_first"));
         }
     }
-    if regex.text.len() > REGEX_BYTES_MAX {
-        return Err(regex.not("an expression of at most 10000 bytes"));
-    }
     Ok(Pattern {
         period: period.duration()?,
-        regex: Regex::new(&regex.text).map_err(|error| regex.not(&error.to_string()))?,
+        regex: regex.regex()?,
         level: level.unwrap_or(Level::ERROR),
         show_first,
         seen: AtomicU64::new(0),

@@ -69,8 +69,7 @@ pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Res
                     return Err(mode.not("disabled"));
                 }
             }
-            "fallthrough" if property.args.is_empty() => fallthrough.push(Name::root()),
-            "fallthrough" => fallthrough.extend(builder.zones(&property.args)?),
+            "fallthrough" => fallthrough.extend(builder.fallthrough(property)?),
             "upstream" => {}
             _ => {
                 let known = ["ttl", "pods", "fallthrough", "upstream"];

@@ -20,18 +20,35 @@ pub mod reply;
 pub mod request;
 pub mod site;
 pub mod table;
+pub mod text;
 pub mod touch;
 
+mod any;
+mod bufsize;
 mod cache;
+mod chaos;
 mod errors;
+mod header;
+mod hosts;
 mod kubernetes;
+mod loadbalance;
+mod local;
 mod loop_;
+mod minimal;
+mod nsid;
+mod rewrite;
+mod template;
 mod whoami;
 
 use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
-use hickory_proto::op::ResponseCode;
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RecordType},
+};
+
+use crate::socket::Service;
 
 pub use builder::{Builder, Environment};
 pub use glance::{Glance, Glanced, Glimpse};
@@ -122,12 +139,47 @@ pub struct Next<'a> {
     plugins: &'a Arc<[Box<dyn Plugin>]>,
     /// How many stand before.
     before: usize,
+    /// Where the query came in.
+    server: Option<&'a dyn Service>,
 }
+
+/// Aliases of aliases that are followed through the server, as in `CoreDNS`.
+const LOOKUPS_MAX: u8 = 8;
 
 impl<'a> Next<'a> {
     /// All plugins of a block.
     pub fn first(plugins: &'a Arc<[Box<dyn Plugin>]>) -> Self {
-        Next { plugins, before: 0 }
+        Next {
+            plugins,
+            before: 0,
+            server: None,
+        }
+    }
+
+    /// The same, of a block of this server.
+    #[must_use]
+    pub fn at(self, server: &'a dyn Service) -> Self {
+        Next {
+            server: Some(server),
+            ..self
+        }
+    }
+
+    /// Asks the server, all of its blocks, for another name: the target of an alias. `None` where there is no
+    /// answer, or too many aliases led here.
+    pub async fn lookup(self, request: &Request, name: Name, rtype: RecordType) -> Option<Reply> {
+        let server = self.server?;
+        if request.lookups >= LOOKUPS_MAX {
+            return None;
+        }
+        let mut lookup = Request {
+            rtype,
+            asked: name.clone(),
+            name,
+            lookups: request.lookups + 1,
+            ..request.clone()
+        };
+        server.resolve(&mut lookup).await
     }
 
     /// Lets the next plugin answer.
@@ -159,6 +211,7 @@ impl<'a> Next<'a> {
         Behind {
             plugins: Arc::clone(self.plugins),
             before: self.before,
+            server: self.server.and_then(Service::handle),
         }
     }
 }
@@ -168,6 +221,7 @@ impl<'a> Next<'a> {
 pub struct Behind {
     plugins: Arc<[Box<dyn Plugin>]>,
     before: usize,
+    server: Option<Arc<dyn Service>>,
 }
 
 impl Behind {
@@ -176,6 +230,7 @@ impl Behind {
         Next {
             plugins: &self.plugins,
             before: self.before,
+            server: self.server.as_deref(),
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Request {
     pub server: Arc<str>,
     /// The view of the server block, if it has one.
     pub view: Arc<str>,
+    /// How many aliases were followed up to here: 0 for what a client asks.
+    pub lookups: u8,
 }
 
 impl Request {
@@ -74,18 +76,48 @@ pub struct Edns {
     pub options: Box<[u8]>,
 }
 
+/// What fits into an OPT record with some room: its length has 16 bits.
+const EDNS_OPTIONS_BYTES_MAX: usize = 65_000;
+
+/// The size in an OPT record that a plugin adds to a query, as in `CoreDNS`.
+pub const EDNS_BYTES_OURS: u16 = 4096;
+
 impl Edns {
-    /// The data of the first option with a code.
-    pub fn option(&self, code: u16) -> Option<&[u8]> {
+    /// Its options, code and data.
+    pub fn options(&self) -> impl Iterator<Item = (u16, &[u8])> {
         let mut rest = &self.options[..];
-        while let [c0, c1, l0, l1, data @ ..] = rest {
+        std::iter::from_fn(move || {
+            let [c0, c1, l0, l1, data @ ..] = rest else {
+                return None;
+            };
             let length = usize::from(u16::from_be_bytes([*l0, *l1]));
             let (data, behind) = data.split_at_checked(length)?;
-            if u16::from_be_bytes([*c0, *c1]) == code {
-                return Some(data);
-            }
             rest = behind;
+            Some((u16::from_be_bytes([*c0, *c1]), data))
+        })
+    }
+
+    /// The data of the first option with a code.
+    pub fn option(&self, code: u16) -> Option<&[u8]> {
+        self.options()
+            .find_map(|(known, data)| (known == code).then_some(data))
+    }
+
+    /// Other options instead; those that do not fit are left out.
+    pub fn set_options(&mut self, options: &[(u16, Vec<u8>)]) {
+        let mut bytes = Vec::new();
+        for (code, data) in options {
+            let length = u16::try_from(data.len());
+            let Some(length) = length
+                .ok()
+                .filter(|_| bytes.len() + data.len() <= EDNS_OPTIONS_BYTES_MAX)
+            else {
+                continue;
+            };
+            bytes.extend_from_slice(&code.to_be_bytes());
+            bytes.extend_from_slice(&length.to_be_bytes());
+            bytes.extend_from_slice(data);
         }
-        None
+        self.options = bytes.into();
     }
 }

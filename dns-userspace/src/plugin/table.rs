@@ -1,6 +1,9 @@
 //! Every directive, in the order in which queries go through the plugins.
 
-use super::{Builder, cache, errors, forward, kubernetes, loop_, whoami};
+use super::{
+    Builder, any, bufsize, cache, chaos, errors, forward, header, hosts, kubernetes, loadbalance,
+    local, loop_, minimal, nsid, rewrite, template, whoami,
+};
 use crate::corefile::{Directive, Fault};
 
 /// Reads all directives of one name in a server block.
@@ -31,8 +34,8 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("timeouts", Missing),
     ("multisocket", Missing),
     ("reload", Missing),
-    ("nsid", Missing),
-    ("bufsize", Missing),
+    ("nsid", Here(nsid::setup)),
+    ("bufsize", Here(bufsize::setup)),
     ("bind", Missing),
     ("debug", Missing),
     ("trace", Missing),
@@ -44,25 +47,25 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("errors", Here(errors::setup)),
     ("log", Missing),
     ("dnstap", Missing),
-    ("local", Missing),
+    ("local", Here(local::setup)),
     ("dns64", Missing),
     ("siit", Missing),
-    ("any", Missing),
-    ("chaos", Missing),
-    ("loadbalance", Missing),
+    ("any", Here(any::setup)),
+    ("chaos", Here(chaos::setup)),
+    ("loadbalance", Here(loadbalance::setup)),
     ("tsig", Missing),
-    ("rewrite", Missing),
+    ("rewrite", Here(rewrite::setup)),
     ("autopath", Missing),
     ("acl", Missing),
     ("cache", Here(cache::setup)),
-    ("header", Missing),
+    ("header", Here(header::setup)),
     ("dnssec", Missing),
     ("tls", Missing),
-    ("minimal", Missing),
-    ("template", Missing),
+    ("minimal", Here(minimal::setup)),
+    ("template", Here(template::setup)),
     ("transfer", Missing),
     ("dynupdate", Missing),
-    ("hosts", Missing),
+    ("hosts", Here(hosts::setup)),
     ("route53", Missing),
     ("azure", Missing),
     ("clouddns", Missing),

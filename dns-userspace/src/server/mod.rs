@@ -8,7 +8,7 @@ mod allowance;
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use async_trait::async_trait;
@@ -59,6 +59,8 @@ struct Site {
 
 /// What is served at one address.
 pub struct Server {
+    /// Itself.
+    me: Weak<Server>,
     label: Arc<str>,
     /// By zone, in lower case and as on the wire.
     sites: HashMap<Box<[u8]>, Site>,
@@ -109,8 +111,14 @@ impl Servers {
     }
 
     fn new(servers: BTreeMap<Listen, Server>) -> Self {
+        let shared = |server: Server| {
+            Arc::new_cyclic(|me| Server {
+                me: Weak::clone(me),
+                ..server
+            })
+        };
         let servers = servers.into_iter();
-        Servers(servers.map(|(at, server)| (at, Arc::new(server))).collect())
+        Servers(servers.map(|(at, server)| (at, shared(server))).collect())
     }
 
     /// Lets the plugins begin what they do without being asked; once for each block, in one of its zones.
@@ -152,6 +160,7 @@ fn add(servers: &mut BTreeMap<Listen, Server>, block: &Block) -> Result<(), Stri
                 address: SocketAddr::new(*address, key.port),
             };
             let server = servers.entry(listen).or_insert_with(|| Server {
+                me: Weak::new(),
                 label: listen.label().into(),
                 sites: HashMap::new(),
                 any_class: false,
@@ -209,6 +218,14 @@ impl Server {
 #[async_trait]
 impl Service for Server {
     async fn answer(&self, request: &mut Request) -> Option<Reply> {
+        self.resolve(request).await
+    }
+
+    fn handle(&self) -> Option<Arc<dyn Service>> {
+        self.me.upgrade().map(|server| server as _)
+    }
+
+    async fn resolve(&self, request: &mut Request) -> Option<Reply> {
         let is_ours = request.class == u16::from(DNSClass::IN) || self.any_class;
         let name = wire::lower_name(&request.name);
         let Some(site) = self.site(&name, request.rtype).filter(|_| is_ours) else {
@@ -217,7 +234,7 @@ impl Service for Server {
         request.zone = site.zone.clone();
         request.server = Arc::clone(&self.label);
         request.view = Arc::clone(&site.view);
-        match Next::first(&site.plugins).run(request).await {
+        match Next::first(&site.plugins).at(self).run(request).await {
             Ok(Served::Reply(reply)) => Some(reply),
             Ok(Served::Silence) => None,
             Err(failure) => Some(Reply::bare(failure.rcode)),

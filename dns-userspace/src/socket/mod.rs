@@ -36,8 +36,8 @@
 //! - An answer is whole or it is not there: over the limit (UDP: min(client's size, 1232), without
 //!   EDNS 512; TCP: 65535), the reply is TC=1 with RCODE and AA kept, the question, and OPT. No
 //!   partial `RRset` is ever sent, and no glue is left out silently.
-//! - Where the configuration has it (`loadbalance`), the addresses of the answer section begin with a random one
-//!   and go round from there. Nothing else is moved; `CoreDNS` shuffles addresses of the additional section too.
+//! - Without a Corefile, the addresses of the answer section begin with a random one and go round from there, as in the
+//!   kernel; nothing else is moved. With a Corefile the order is that of the plugin `loadbalance`, or stays.
 //! - FORMERR and NOTIMP are a bare header: ID, OPCODE, RD and CD copied, all counts zero. So much
 //!   is readable in every query; OPT is not, where the rest is malformed.
 //!
@@ -108,6 +108,16 @@ pub enum Transport {
 pub trait Service: Send + Sync + 'static {
     /// The reply to a well-formed query; `None` is silence.
     async fn answer(&self, request: &mut Request) -> Option<Reply>;
+
+    /// The same for a plugin that asks for another name: no client's query.
+    async fn resolve(&self, _request: &mut Request) -> Option<Reply> {
+        None
+    }
+
+    /// Itself, for a task that outlives the query.
+    fn handle(&self) -> Option<Arc<dyn Service>> {
+        None
+    }
 
     /// The reply without a wait and without memory, if it is known at once; `None`: it has to be asked for.
     fn glance(&self, _asked: &Asked<'_>, _message: &mut Vec<u8>) -> Option<ResponseCode> {

@@ -23,7 +23,7 @@ mod lookup;
 mod names;
 mod question;
 mod records;
-mod reverse;
+pub mod reverse;
 #[cfg(test)]
 mod tests;
 

@@ -27,9 +27,13 @@
 //! count NAME N                          what a counter becomes
 //! metric NAME{LABELS} N                 what a line of the metrics becomes
 //! write NAME | LINE | LINE              the file gets new lines
+//! remove NAME                           the file goes
 //! wait MILLISECONDS
 //! advance SECONDS                       so much later
 //! cluster                               it is known, and nothing is in it
+//! touches [TOUCHES]                     what the plugins touch: `*`, `NAME`, `below NAME`, `absent NAME`, `matching REGEX`, in the
+//!                                       order of the alphabet, with commas
+//! changes                               waits until they touch something else
 //! start                                 the plugins begin what they do by themselves
 //! fatal MESSAGE | no fatal
 //! fault MESSAGE                         the server block cannot be used; nothing else may follow

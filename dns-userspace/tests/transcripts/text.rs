@@ -3,7 +3,8 @@
 //! ```text
 //! a query     PROTO NAME TYPE [CLASS] [rd] [ad] [cd] [edns] [do] [option=CODE:HEX]
 //! a reply     RCODE [aa] [tc] [rd] [ra] [ad] [cd] [edns] [option=CODE:HEX] [; ANSWERS [; AUTHORITY [; ADDITIONAL]]]
-//! a record    NAME TTL TYPE DATA, the next one behind a comma; of SOA the data is its MINIMUM
+//! a record    NAME TTL TYPE DATA, the next one behind a comma; of SOA the data may be its MINIMUM alone; of TYPE46, or what
+//!             has no name, bytes in hexadecimal
 //! ```
 
 use std::{fmt::Write as _, str::FromStr as _};
@@ -12,9 +13,11 @@ use hickory_proto::{
     op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode},
     rr::{
         DNSClass, Name, RData, Record, RecordType,
-        rdata::{A, AAAA, CNAME, NS, NULL, SOA, TXT, opt::EdnsOption},
+        rdata::{NULL, SOA, TXT, opt::EdnsOption},
     },
+    serialize::txt::Parser,
 };
+use hopzero::plugin::Touch;
 
 /// The words behind the name and type of a query.
 pub fn query(id: u16, words: &[&str]) -> Vec<u8> {
@@ -146,7 +149,7 @@ fn show_record(record: &Record) -> String {
     let data = match &record.data {
         RData::Unknown { rdata, .. } => hex(&rdata.anything),
         RData::Update0(_) => String::new(),
-        RData::SOA(soa) => soa.minimum.to_string(),
+        RData::SOA(soa) if *soa == short_soa(soa.minimum) => soa.minimum.to_string(),
         data => data.to_string(),
     };
     format!(
@@ -188,6 +191,12 @@ pub fn reply(query: &[u8], text: &str) -> Message {
     message
 }
 
+/// An SOA record of which only the last number matters.
+fn short_soa(minimum: u32) -> SOA {
+    let (server, mailbox) = (name_of("ns.example.org"), name_of("hostmaster.example.org"));
+    SOA::new(server, mailbox, 1, 7200, 1800, 86_400, minimum)
+}
+
 fn record(text: &str) -> Record {
     let words: Vec<&str> = text.splitn(4, ' ').collect();
     let [name, ttl, rtype, ..] = words[..] else {
@@ -197,33 +206,38 @@ fn record(text: &str) -> Record {
     let rtype = type_of(rtype);
     let data = match rtype {
         _ if data.is_empty() => RData::Update0(rtype),
-        RecordType::A => RData::A(A(data.parse().unwrap())),
-        RecordType::AAAA => RData::AAAA(AAAA(data.parse().unwrap())),
-        RecordType::CNAME => RData::CNAME(CNAME(name_of(data))),
-        RecordType::NS => RData::NS(NS(name_of(data))),
         RecordType::TXT => RData::TXT(TXT::new(vec![data.to_owned()])),
-        // Of its numbers nobody makes anything but of the last.
-        RecordType::SOA => RData::SOA(SOA::new(
-            name_of("ns.example.org"),
-            name_of("hostmaster.example.org"),
-            1,
-            7200,
-            1800,
-            86_400,
-            data.parse().unwrap(),
-        )),
-        code => RData::Unknown {
+        RecordType::SOA if data.parse::<u32>().is_ok() => {
+            RData::SOA(short_soa(data.parse().unwrap()))
+        }
+        // With signatures its data is bytes.
+        code if words[2].starts_with("TYPE") => RData::Unknown {
             code,
             rdata: NULL::with(unhex(data)),
         },
+        // As in a zone file; names are absolute.
+        _ => {
+            let line = format!("{text}\n");
+            let (_, sets) = Parser::new(line, None, Some(Name::root())).parse().unwrap();
+            let set = sets.into_values().next().unwrap();
+            set.records_without_rrsigs().next().unwrap().data.clone()
+        }
     };
     Record::from_rdata(name_of(name), ttl.parse().unwrap(), data)
 }
 
+pub fn show_touch(touch: Touch) -> String {
+    match touch {
+        Touch::Everything => "*".to_owned(),
+        Touch::Name(name) => show_name(&name),
+        Touch::Below(name) => format!("below {}", show_name(&name)),
+        Touch::Absent(name) => format!("absent {}", show_name(&name)),
+        Touch::Matching(regex) => format!("matching {regex}"),
+    }
+}
+
 pub fn name_of(text: &str) -> Name {
-    let mut name = Name::from_ascii(text).unwrap();
-    name.set_fqdn(true);
-    name
+    hopzero::plugin::text::name(text).unwrap()
 }
 
 /// Without the dot at the end; the two numbers of `loop`'s name are random.

@@ -16,7 +16,7 @@ use hopzero::{
     source::Change,
 };
 use tempfile::TempDir;
-use tokio::{net::UdpSocket, task::JoinHandle, time::timeout};
+use tokio::{net::UdpSocket, sync::watch, task::JoinHandle, time::timeout};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::{
@@ -39,6 +39,7 @@ struct World {
     environment: Environment,
     servers: Servers,
     server: Arc<Server>,
+    touches_changed: watch::Receiver<()>,
     upstreams: BTreeMap<String, Upstream>,
     dead: SocketAddr,
     /// Those who asked, with their messages.
@@ -96,6 +97,7 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
         let server = Arc::clone(servers.iter().next().unwrap().1);
         let mut world = World {
             directory,
+            touches_changed: environment.touches_changed().subscribe(),
             environment,
             servers,
             server,
@@ -148,6 +150,7 @@ impl World {
                 return becomes(name, number, || self.count(name).to_string()).await;
             }
             "metric" => {
+                let rest = rest.replace("$DIR", self.directory.path().to_str().unwrap());
                 let (name, number) = rest.rsplit_once(' ').unwrap();
                 let metrics = &self.environment.metrics;
                 let value = || {
@@ -162,8 +165,23 @@ impl World {
                 let mut lines = rest.split(" | ");
                 let file = self.directory.path().join(lines.next().unwrap());
                 let content: String = lines.map(|line| format!("{line}\n")).collect();
-                std::fs::write(file, content).unwrap();
+                // Nobody may see half of it.
+                let whole = self.directory.path().join("whole");
+                std::fs::write(&whole, content).unwrap();
+                std::fs::rename(whole, file).unwrap();
             }
+            "touches" => {
+                let (_, plugins) = self.server.sites().next().unwrap();
+                let touches = plugins.iter().flat_map(|plugin| plugin.touches());
+                let mut touches: Vec<String> = touches.map(text::show_touch).collect();
+                touches.sort();
+                return check("touches", &touches.join(", "), rest);
+            }
+            "changes" => {
+                let changed = timeout(PATIENCE, self.touches_changed.changed()).await;
+                changed.map_err(|_| "the same is touched")?.unwrap();
+            }
+            "remove" => std::fs::remove_file(self.directory.path().join(rest)).unwrap(),
             "wait" => tokio::time::sleep(Duration::from_millis(rest.parse().unwrap())).await,
             "advance" => {
                 tokio::time::pause();
