@@ -26,6 +26,7 @@ mod any;
 mod bufsize;
 mod chaos;
 mod errors;
+mod file;
 mod header;
 mod hosts;
 mod kubernetes;

@@ -127,6 +127,11 @@ impl World {
                 let told = self.line().await?;
                 return check("log", &told, rest);
             }
+            "log-of" => {
+                let (target, expected) = rest.split_once(' ').unwrap();
+                let told = self.line_of(target).await?;
+                return check("log", &told, expected);
+            }
             "no" if rest == "log" => {
                 let lines = self.lines.0.lock().unwrap();
                 let left = &lines[self.lines_read..];
@@ -241,6 +246,19 @@ impl World {
                 self.lines_read += 1;
                 return Ok(self.without_ports(line));
             }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err("no line".to_owned())
+    }
+
+    /// It is taken out, so that the next is the next.
+    async fn line_of(&self, target: &str) -> Result<String, String> {
+        for _ in 0..100 {
+            let mut lines = self.lines.1.lock().unwrap();
+            if let Some(at) = lines.iter().position(|(of, _)| of == target) {
+                return Ok(lines.remove(at).1);
+            }
+            drop(lines);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Err("no line".to_owned())
