@@ -164,7 +164,7 @@ impl World {
             "write" => {
                 let mut lines = rest.split(" | ");
                 let file = self.directory.path().join(lines.next().unwrap());
-                let content: String = lines.map(|line| format!("{line}\n")).collect();
+                let content: String = lines.fold(String::new(), |text, line| text + line + "\n");
                 // Nobody may see half of it.
                 let whole = self.directory.path().join("whole");
                 std::fs::write(&whole, content).unwrap();
@@ -254,11 +254,12 @@ impl World {
     /// It is taken out, so that the next is the next.
     async fn line_of(&self, target: &str) -> Result<String, String> {
         for _ in 0..100 {
-            let mut lines = self.lines.1.lock().unwrap();
-            if let Some(at) = lines.iter().position(|(of, _)| of == target) {
-                return Ok(lines.remove(at).1);
+            {
+                let mut lines = self.lines.1.lock().unwrap();
+                if let Some(at) = lines.iter().position(|(of, _)| of == target) {
+                    return Ok(lines.remove(at).1);
+                }
             }
-            drop(lines);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Err("no line".to_owned())
