@@ -28,6 +28,7 @@ mod bufsize;
 mod cache;
 mod chaos;
 mod errors;
+mod file;
 mod header;
 mod hosts;
 mod kubernetes;

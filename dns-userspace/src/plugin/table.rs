@@ -1,8 +1,8 @@
 //! Every directive, in the order in which queries go through the plugins.
 
 use super::{
-    Builder, any, bufsize, cache, chaos, errors, forward, header, hosts, kubernetes, loadbalance,
-    local, loop_, minimal, nsid, rewrite, template, whoami,
+    Builder, any, bufsize, cache, chaos, errors, file, forward, header, hosts, kubernetes,
+    loadbalance, local, loop_, minimal, nsid, rewrite, template, whoami,
 };
 use crate::corefile::{Directive, Fault};
 
@@ -71,7 +71,7 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("clouddns", Missing),
     ("k8s_external", Missing),
     ("kubernetes", Here(kubernetes::setup)),
-    ("file", Missing),
+    ("file", Here(file::setup)),
     ("auto", Missing),
     ("secondary", Missing),
     ("etcd", Missing),

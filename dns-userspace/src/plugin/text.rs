@@ -19,7 +19,7 @@ use hickory_proto::{
 pub fn name(text: &str) -> Option<Name> {
     let name = base::Name::<Vec<u8>>::from_str(text).ok()?;
     let labels = name.iter().filter(|label| !label.is_root());
-    Name::from_labels(labels.map(|label| label.as_slice())).ok()
+    Name::from_labels(labels.map(base::name::Label::as_slice)).ok()
 }
 
 /// With the dot at the end, as expressions see it.
@@ -29,11 +29,13 @@ pub fn show(name: &Name) -> String {
         for &byte in label {
             match byte {
                 b'.' | b' ' | b'\'' | b'@' | b';' | b'(' | b')' | b'"' | b'\\' => {
-                    text.push('\\');
-                    text.push(byte.into());
+                    text.extend(['\\', byte.into()]);
                 }
                 b'!'..=b'~' => text.push(byte.into()),
-                _ => text.push_str(&format!("\\{byte:03}")),
+                _ => {
+                    let digit = |of: u8| char::from(b'0' + byte / of % 10);
+                    text.extend(['\\', digit(100), digit(10), digit(1)]);
+                }
             }
         }
         text.push('.');

@@ -11,16 +11,20 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context};
 
-/// Lines of `plugin/errors`.
+/// Lines of `plugin/errors`, and of other targets.
 #[derive(Clone, Default)]
-pub struct Lines(pub Arc<Mutex<Vec<String>>>);
+pub struct Lines(pub Arc<Mutex<Vec<String>>>, pub Arc<Mutex<Vec<Line>>>);
+
+/// A target, and what it says.
+pub type Line = (String, String);
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "plugin/errors" {
-            let mut message = Message(String::new());
-            event.record(&mut message);
-            self.0.lock().unwrap().push(message.0);
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        match event.metadata().target() {
+            "plugin/errors" => self.0.lock().unwrap().push(message.0),
+            target => self.1.lock().unwrap().push((target.to_owned(), message.0)),
         }
     }
 }

@@ -23,6 +23,7 @@
 //! A ports N | A connections N           so many, from the beginning
 //! answer RCODE [FLAGS] [; RECORDS…]     what the client that asked first, of those without an answer, gets
 //! log LINE                              the next line of `errors`; ports of ours are $ME
+//! log-of TARGET LINE                    the next line of this target, some time
 //! no log
 //! count NAME N                          what a counter becomes
 //! metric NAME{LABELS} N                 what a line of the metrics becomes

@@ -128,6 +128,11 @@ impl World {
                 let told = self.line().await?;
                 return check("log", &told, rest);
             }
+            "log-of" => {
+                let (target, expected) = rest.split_once(' ').unwrap();
+                let told = self.line_of(target).await?;
+                return check("log", &told, expected);
+            }
             "no" if rest == "log" => {
                 let lines = self.lines.0.lock().unwrap();
                 let left = &lines[self.lines_read..];
@@ -164,7 +169,7 @@ impl World {
             "write" => {
                 let mut lines = rest.split(" | ");
                 let file = self.directory.path().join(lines.next().unwrap());
-                let content: String = lines.map(|line| format!("{line}\n")).collect();
+                let content: String = lines.fold(String::new(), |text, line| text + line + "\n");
                 // Nobody may see half of it.
                 let whole = self.directory.path().join("whole");
                 std::fs::write(&whole, content).unwrap();
@@ -260,6 +265,20 @@ impl World {
             if let Some(line) = self.lines.0.lock().unwrap().get(self.lines_read) {
                 self.lines_read += 1;
                 return Ok(self.without_ports(line));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err("no line".to_owned())
+    }
+
+    /// It is taken out, so that the next is the next.
+    async fn line_of(&self, target: &str) -> Result<String, String> {
+        for _ in 0..100 {
+            {
+                let mut lines = self.lines.1.lock().unwrap();
+                if let Some(at) = lines.iter().position(|(of, _)| of == target) {
+                    return Ok(lines.remove(at).1);
+                }
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -108,7 +108,7 @@ impl Plugin for Rewrite {
     fn touches(&self) -> Vec<Touch> {
         self.rules
             .iter()
-            .flat_map(|(_, rule)| rule.touches())
+            .filter_map(|(_, rule)| rule.touches())
             .collect()
     }
 }

@@ -42,7 +42,7 @@ const OPTION_EDE: u16 = 15;
 struct Templates {
     /// Of all templates: names elsewhere go on at once.
     zones: Vec<Name>,
-    templates: Vec<Template>,
+    all: Vec<Template>,
     metrics: TemplateMetrics,
 }
 
@@ -79,7 +79,7 @@ pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Res
     let metrics = builder.environment.metrics.of();
     builder.plugins.push(Box::new(Templates {
         zones,
-        templates,
+        all: templates,
         metrics,
     }));
     Ok(())
@@ -178,7 +178,7 @@ impl Plugin for Templates {
         if longest(&self.zones, &name).is_none() {
             return next.run(request).await;
         }
-        for template in &self.templates {
+        for template in &self.all {
             match template.matched(request, &name) {
                 Matched::Passed => {}
                 Matched::No => return Ok(Reply::bare(ResponseCode::ServFail).into()),
@@ -197,7 +197,7 @@ impl Plugin for Templates {
     fn touches(&self) -> Vec<Touch> {
         let in_cluster = |class: u16| class == CLASS_ANY || class == u16::from(DNSClass::IN);
         let ours = self
-            .templates
+            .all
             .iter()
             .filter(|template| in_cluster(template.class));
         ours.flat_map(Template::touches).collect()
