@@ -30,11 +30,22 @@ enum Step {
 
 /// Where steps come from.
 pub(super) struct Steps {
-    pub changes: mpsc::Receiver<Batch>,
-    pub allowances: watch::Receiver<Option<Allowance>>,
+    changes: mpsc::Receiver<Batch>,
+    allowances: watch::Receiver<Option<Allowance>>,
 }
 
 impl Steps {
+    /// From the cluster, and from the configuration.
+    pub fn new(
+        changes: mpsc::Receiver<Batch>,
+        allowances: watch::Receiver<Option<Allowance>>,
+    ) -> Self {
+        Steps {
+            changes,
+            allowances,
+        }
+    }
+
     async fn next(&mut self) -> Step {
         tokio::select! {
             // What the kernel may not answer any more comes first.
@@ -209,15 +220,15 @@ mod tests {
         })))
     }
 
-    fn allowance(zone: &Arc<RwLock<Zone>>, kept: &str) -> Option<Allowance> {
-        Some(Allowance {
+    fn allowance(zone: &Arc<RwLock<Zone>>, kept: &str) -> Allowance {
+        Allowance {
             zone: Arc::clone(zone),
             claims: vec![Claim {
                 touch: Touch::Name(name(kept)),
                 reason: String::new(),
             }],
             rotate: false,
-        })
+        }
     }
 
     /// What is kept comes before the first batch, and changes between batches; another zone is followed with nothing
@@ -226,12 +237,9 @@ mod tests {
     async fn the_latest_allowance_comes_before_the_next_batch() {
         let (one, two) = (zone("one."), zone("two."));
         let zones = [Arc::clone(&one), Arc::clone(&two)];
-        let allowances = watch::Sender::new(allowance(&one, "a.one."));
+        let allowances = watch::Sender::new(Some(allowance(&one, "a.one.")));
         let (batches, changes) = mpsc::channel(1);
-        let mut steps = Steps {
-            changes,
-            allowances: allowances.subscribe(),
-        };
+        let mut steps = Steps::new(changes, allowances.subscribe());
         steps.allowances.mark_changed();
         let runtime = Handle::current();
         let applying = thread::spawn(move || {
@@ -249,10 +257,10 @@ mod tests {
         };
         applied().await;
         assert!(is_kept(&one, "a.one."));
-        allowances.send_replace(allowance(&one, "b.one."));
+        allowances.send_replace(Some(allowance(&one, "b.one.")));
         applied().await;
         assert!(is_kept(&one, "b.one.") && !is_kept(&one, "a.one."));
-        allowances.send_replace(allowance(&two, "a.two."));
+        allowances.send_replace(Some(allowance(&two, "a.two.")));
         applied().await;
         assert!(is_kept(&two, "a.two.") && !is_kept(&one, "b.one."));
         allowances.send_replace(None);

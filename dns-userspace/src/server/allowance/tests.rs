@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::{
     corefile::Corefile,
-    plugin::{Environment, Next, Outcome, Request, builder::Block},
+    plugin::{Environment, Next, Outcome, Plugin, Request, builder::Block},
 };
 
 /// It touches the names that it is made with.
@@ -61,7 +61,7 @@ fn servers(text: &str) -> (Servers, Environment) {
             } else if let Some(address) = line.strip_prefix("bind ") {
                 listen.push(address.parse().expect("an address"));
             } else {
-                rest += &format!("{line}\n");
+                rest.extend([line, "\n"]);
             }
         }
         let corefile = Corefile::parse(Path::new("Corefile"), rest, &|_| None).expect("a Corefile");

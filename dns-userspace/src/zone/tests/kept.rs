@@ -24,6 +24,9 @@ const NAMES: [&str; 9] = [
     "example.org.",
 ];
 
+/// Makes a set.
+type Fill = fn(&mut Kept);
+
 fn kept() -> impl Strategy<Value = Kept> {
     let entry = (0..4, select(&NAMES[..]));
     vec(entry, 0..4).prop_map(|entries| {
@@ -104,14 +107,14 @@ proptest! {
 #[test]
 fn below_which_names_nothing_is_denied() {
     let mut zone = zone_of("");
-    let undenied = |fill: fn(&mut Kept), zone: &mut Zone| {
+    let undenied = |fill: Fill, zone: &mut Zone| {
         let mut kept = Kept::default();
         fill(&mut kept);
         zone.keep(kept);
         let undenied = zone.undenied_below();
         undenied.iter().map(Name::to_ascii).collect::<Vec<_>>()
     };
-    let cases: [(fn(&mut Kept), &[&str]); 8] = [
+    let cases: [(Fill, &[&str]); 8] = [
         (|_| (), &["pod.cluster.local."]),
         (
             |kept| kept.keep(&name("a.cluster.local.")),
