@@ -2,7 +2,13 @@
 
 use std::{str::FromStr, time::Duration};
 
+use hickory_proto::rr::Name;
+use regex::Regex;
+
 use crate::corefile::{Directive, Fault, Word};
+
+/// The longest regular expression, as in `CoreDNS`.
+const REGEX_BYTES_MAX: usize = 10_000;
 
 impl Directive {
     /// Its arguments, if there are exactly so many.
@@ -114,6 +120,31 @@ impl Word {
             .and_then(|nanoseconds| u64::try_from(nanoseconds).ok())
             .map(Duration::from_nanos)
             .ok_or_else(|| self.not("a duration, such as 5s or 1m30s"))
+    }
+
+    /// A regular expression, of Go's syntax as far as Rust's is the same.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or too long.
+    pub fn regex(&self) -> Result<Regex, Fault> {
+        if self.text.len() > REGEX_BYTES_MAX {
+            return Err(self.not("an expression of at most 10000 bytes"));
+        }
+        Regex::new(&self.text).map_err(|error| self.not(&error.to_string()))
+    }
+
+    /// A domain name, in lower case and absolute.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub fn domain(&self) -> Result<Name, Fault> {
+        let mut name = Name::from_ascii(&self.text)
+            .map_err(|error| self.not(&format!("a domain name: {error}")))?
+            .to_lowercase();
+        name.set_fqdn(true);
+        Ok(name)
     }
 
     /// It is not what is expected.

@@ -129,6 +129,24 @@ impl Builder<'_> {
         }
         Ok(zones)
     }
+
+    /// The zones of a `fallthrough`: its arguments, or else all names.
+    ///
+    /// # Errors
+    ///
+    /// An argument is no zone.
+    pub fn fallthrough(&self, property: &Directive) -> Result<Vec<Name>, Fault> {
+        if property.args.is_empty() {
+            return Ok(vec![Name::root()]);
+        }
+        self.zones(&property.args)
+    }
+}
+
+/// The longest of the zones that a lower-case name lies in.
+pub fn longest<'z>(zones: &'z [Name], name: &Name) -> Option<&'z Name> {
+    let outer = zones.iter().filter(|zone| zone.zone_of(name));
+    outer.max_by_key(|zone| zone.num_labels())
 }
 
 /// A server block, ready to serve.

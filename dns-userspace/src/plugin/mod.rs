@@ -27,7 +27,12 @@ mod loop_;
 mod whoami;
 
 use async_trait::async_trait;
-use hickory_proto::op::ResponseCode;
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RecordType},
+};
+
+use crate::socket::Service;
 
 pub use builder::{Builder, Environment};
 pub use reply::Reply;
@@ -96,7 +101,12 @@ pub struct Next<'a> {
     plugins: &'a [Box<dyn Plugin>],
     /// Who asks.
     before: &'static str,
+    /// Where the query came in.
+    server: Option<&'a dyn Service>,
 }
+
+/// Aliases of aliases that are followed through the server, as in `CoreDNS`.
+const LOOKUPS_MAX: u8 = 8;
 
 impl<'a> Next<'a> {
     /// All plugins of a block.
@@ -104,7 +114,34 @@ impl<'a> Next<'a> {
         Next {
             plugins,
             before: "server",
+            server: None,
         }
+    }
+
+    /// The same, of a block of this server.
+    #[must_use]
+    pub fn at(self, server: &'a dyn Service) -> Self {
+        Next {
+            server: Some(server),
+            ..self
+        }
+    }
+
+    /// Asks the server, all of its blocks, for another name: the target of an alias. `None` where there is no
+    /// answer, or too many aliases led here.
+    pub async fn lookup(self, request: &Request, name: Name, rtype: RecordType) -> Option<Reply> {
+        let server = self.server?;
+        if request.lookups >= LOOKUPS_MAX {
+            return None;
+        }
+        let mut lookup = Request {
+            rtype,
+            asked: name.clone(),
+            name,
+            lookups: request.lookups + 1,
+            ..request.clone()
+        };
+        server.answer(&mut lookup).await
     }
 
     /// Lets the next plugin answer.
@@ -122,6 +159,7 @@ impl<'a> Next<'a> {
         let next = Next {
             plugins: behind,
             before: plugin.name(),
+            server: self.server,
         };
         let mut outcome = plugin.serve(request, next).await;
         if let Ok(Served::Reply(reply)) = &mut outcome {

@@ -37,6 +37,8 @@ pub struct Request {
     pub server: Arc<str>,
     /// The view of the server block, if it has one.
     pub view: Arc<str>,
+    /// How many aliases were followed up to here: 0 for what a client asks.
+    pub lookups: u8,
 }
 
 impl Request {

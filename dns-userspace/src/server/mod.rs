@@ -189,7 +189,7 @@ impl Service for Server {
         };
         request.zone = zone.clone();
         request.server = Arc::clone(&self.label);
-        match Next::first(&site.plugins).run(request).await {
+        match Next::first(&site.plugins).at(self).run(request).await {
             Ok(Served::Reply(reply)) => Some(reply),
             Ok(Served::Silence) => None,
             Err(failure) => Some(Reply::bare(failure.rcode)),

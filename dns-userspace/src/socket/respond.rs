@@ -151,6 +151,7 @@ fn request(query: Query<'_>, bytes: usize, path: Path) -> Request {
         zone: Name::root(),
         server: "".into(),
         view: "".into(),
+        lookups: 0,
     }
 }
 
