@@ -1,18 +1,18 @@
 //! The zone itself: the state, how it changes, and what a name holds.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, net::IpAddr};
 
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::CNAME};
 
 use super::{
-    Alias, Node, RrSet, ZoneConfig,
+    Alias, Node, Pods, RrSet, ZoneConfig,
     aliases::Aliases,
     question::{self, Subject},
     records::TYPES,
 };
 use crate::{
     source::{Batch, Change},
-    state::{Service, State, Touched},
+    state::{Service, ServiceView, State, Touched},
 };
 
 /// Namespace and name of the service that fronts DNS.
@@ -44,7 +44,7 @@ impl Zone {
     /// A zone without contents.
     pub fn new(mut config: ZoneConfig) -> Self {
         config.origin = fully_qualified(&config.origin);
-        for zone in &mut config.reverse {
+        for zone in config.reverse.iter_mut().chain(&mut config.others) {
             *zone = fully_qualified(zone);
         }
         Self {
@@ -69,6 +69,7 @@ impl Zone {
         let was_synchronised = self.synchronised;
         for change in batch {
             self.synchronised |= change == Change::Synchronised;
+            let change = self.config.shown.seen(change);
             for touched in self.state.apply(change) {
                 self.touch(&touched, &mut names);
                 if let Touched::Service { namespace, service } = &touched {
@@ -121,7 +122,10 @@ impl Zone {
 
     /// Names below which only the socket may answer, whether they exist or not.
     pub fn socket_only_below(&self) -> Vec<Name> {
-        self.config.name(&["pod"]).into_iter().collect()
+        let config = &self.config;
+        let within = |other: &&Name| config.zones().any(|zone| zone.zone_of(other));
+        let others = config.others.iter().filter(within).cloned();
+        config.name(&["pod"]).into_iter().chain(others).collect()
     }
 
     /// The SOA record of one of our zones, as negative answers carry it.
@@ -136,7 +140,7 @@ impl Zone {
         let Some((zone, subject)) = question::parse(&self.config, &name) else {
             return Node::Absent;
         };
-        if let Subject::Pods(_) = subject {
+        if subject.is_of_pods() || self.config.others.contains(zone) {
             return Node::SocketOnly;
         }
         match self.existence(&name, &subject) {
@@ -156,7 +160,8 @@ impl Zone {
         let lower = target.to_lowercase();
         let (zone, subject) = question::parse(&self.config, &lower)?;
         // The names of pods are not touched when they change.
-        if matches!(subject, Subject::Pods(_))
+        if subject.is_of_pods()
+            || self.config.others.contains(zone)
             || self.existence(&lower, &subject) != Existence::Exists
         {
             return None;
@@ -182,6 +187,8 @@ impl Zone {
             | Subject::NameServer
             | Subject::Pods(true) => true,
             Subject::Pods(false) | Subject::Nothing => false,
+            Subject::PodNamespace(namespace) => self.pod_exists(namespace, None),
+            Subject::Pod(namespace, address) => self.pod_exists(namespace, Some(*address)),
             Subject::Namespace(namespace) => self.state.has_namespace(namespace),
             Subject::Service(service) => match self.view(service) {
                 None => false,
@@ -189,7 +196,7 @@ impl Zone {
                     Service::ExternalName(target) => {
                         return alias_target(target).map_or(Existence::Absent, Existence::Alias);
                     }
-                    _ => view.exists(),
+                    _ => self.shows(&view),
                 },
             },
             Subject::Endpoint(service, host) => self
@@ -197,11 +204,11 @@ impl Zone {
                 .is_some_and(|view| !view.endpoint(host).is_empty()),
             Subject::Protocol(service, protocol) => self.view(service).is_some_and(|view| {
                 let mut ports = view.named_ports().into_iter();
-                ports.any(|(candidate, _)| candidate == *protocol)
+                self.shows(&view) && ports.any(|(candidate, _)| candidate == *protocol)
             }),
-            Subject::Port(service, protocol, port) => self
-                .view(service)
-                .is_some_and(|view| view.named_ports().contains(&(*protocol, port.as_str()))),
+            Subject::Port(service, protocol, port) => self.view(service).is_some_and(|view| {
+                self.shows(&view) && view.named_ports().contains(&(*protocol, port.as_str()))
+            }),
             Subject::Address(address) => !self.state.addresses().owners(*address).is_empty(),
             Subject::Prefix(prefix) => self.state.addresses().any_in(prefix.range()),
         };
@@ -210,6 +217,31 @@ impl Zone {
         } else {
             Existence::Absent
         }
+    }
+}
+
+impl Zone {
+    /// Whether a service's own name and its ports exist.
+    pub(super) fn shows(&self, view: &ServiceView<'_>) -> bool {
+        let has_address = matches!(view.service, Service::ClusterIp { .. });
+        let is_ignored = || self.config.shown.ignore_empty_service && view.is_empty();
+        view.exists() && !(has_address && is_ignored())
+    }
+
+    /// Whether a pod's name exists, or that of all pods of a namespace.
+    fn pod_exists(&self, namespace: &str, address: Option<IpAddr>) -> bool {
+        let has = |address| self.state.pods().has(address, namespace);
+        self.state.has_namespace(namespace)
+            && match self.config.shown.pods {
+                Pods::Disabled => false,
+                Pods::Insecure => true,
+                Pods::Verified => address.is_none_or(has),
+            }
+    }
+
+    /// The namespace of the pod that has an address; known with `pods verified` only.
+    pub fn namespace_of_pod(&self, address: IpAddr) -> Option<&str> {
+        self.state.pods().namespace_of(address)
     }
 }
 

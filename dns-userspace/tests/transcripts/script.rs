@@ -6,7 +6,7 @@
 //!                                       %ca.pem: a file, see `certificates.rs`; before it, if wanted:
 //! keys example.org                      the block's keys, instead of `.:53`
 //! <<< NAME                              the lines of a file, which is $DIR/NAME
-//! >>>
+//! >>>                                   NAME.yaml has manifests: what is in all of them is the cluster
 //! ---
 //! ask NAME TYPE [over tcp] [FLAGS]      a client asks, with ID and case as given (`id=7`)
 //! A gets PROTO NAME TYPE FLAGS          the next query that A gets is exactly this; PROTO: udp, tcp, tls, or
@@ -26,6 +26,7 @@
 //! count NAME N                          a counter
 //! metric NAME{LABELS} N                 a line of the metrics
 //! write NAME | LINE | LINE              the file gets new lines
+//! cluster changes                       waits for what was written into a manifest
 //! wait MILLISECONDS
 //! start                                 the plugins begin what they do by themselves
 //! fatal MESSAGE | no fatal
@@ -46,29 +47,30 @@ pub fn cases(text: &str) -> Vec<Case> {
     let mut cases = Vec::new();
     for part in text.split("\n== ").skip(1) {
         let (name, rest) = part.split_once('\n').expect("a name");
-        let (block, steps) = rest
-            .split_once("---\n")
-            .unwrap_or_else(|| panic!("{name}: no ---"));
-        let (mut keys, mut files, mut rest) = (".:53".to_owned(), Vec::new(), String::new());
-        let mut lines = block.lines();
-        while let Some(line) = lines.next() {
+        let (mut keys, mut files, mut block) = (".:53".to_owned(), Vec::new(), String::new());
+        let mut lines = rest.lines();
+        loop {
+            let line = lines.next().unwrap_or_else(|| panic!("{name}: no ---"));
+            if line == "---" {
+                break;
+            }
             if let Some(file) = line.strip_prefix("<<< ") {
                 let content: Vec<&str> = lines.by_ref().take_while(|line| *line != ">>>").collect();
                 files.push((file.to_owned(), content.join("\n") + "\n"));
             } else if let Some(named) = line.strip_prefix("keys ") {
                 named.clone_into(&mut keys);
             } else {
-                rest += line;
-                rest.push('\n');
+                block += line;
+                block.push('\n');
             }
         }
-        let steps = steps.lines().map(str::trim);
+        let steps = lines.map(str::trim);
         let steps = steps.filter(|line| !line.is_empty() && !line.starts_with('#'));
         cases.push(Case {
             name: name.trim().to_owned(),
             keys,
             files,
-            block: rest,
+            block,
             steps: steps.map(str::to_owned).collect(),
         });
     }

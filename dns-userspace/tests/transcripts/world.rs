@@ -20,6 +20,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::{
     certificates::Certificates,
+    cluster::Cluster,
     log::Lines,
     script::Case,
     text,
@@ -36,6 +37,7 @@ type Answer = JoinHandle<Result<Vec<u8>, socket::DropReason>>;
 struct World {
     directory: TempDir,
     environment: Environment,
+    cluster: Option<Cluster>,
     servers: Servers,
     server: Arc<Server>,
     upstreams: BTreeMap<String, Upstream>,
@@ -93,9 +95,15 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
         }
         let servers = built.map_err(|error| error.to_string())?;
         let server = Arc::clone(servers.iter().next().unwrap().1);
+        let mut cluster = None;
+        if case.files.iter().any(|(name, _)| name.ends_with(".yaml")) {
+            let cluster = cluster.insert(Cluster::start(directory.path()));
+            cluster.next(&environment).await?;
+        }
         let mut world = World {
             directory,
             environment,
+            cluster,
             servers,
             server,
             upstreams,
@@ -156,11 +164,15 @@ impl World {
             "write" => {
                 let mut lines = rest.split(" | ");
                 let file = self.directory.path().join(lines.next().unwrap());
-                let content: String = lines.map(|line| format!("{line}\n")).collect();
+                let content: String = lines.flat_map(|line| [line, "\n"]).collect();
                 std::fs::write(file, content).unwrap();
             }
             "wait" => tokio::time::sleep(Duration::from_millis(rest.parse().unwrap())).await,
             "start" => self.servers.start(),
+            "cluster" if rest == "changes" => {
+                let cluster = self.cluster.as_mut().ok_or("no manifests")?;
+                return cluster.next(&self.environment).await;
+            }
             upstream => {
                 let (verb, rest) = rest.split_once(' ').unwrap_or((rest, ""));
                 return self.upstream(upstream, verb, rest).await;

@@ -172,6 +172,7 @@ fn narrow_reverse_zones() {
         origin: name("Cluster.Local"),
         reverse: vec![name("10.in-addr.arpa."), name("0.96.10.in-addr.arpa.")],
         ttl: 30,
+        ..ZoneConfig::default()
     });
     let mut batch = upserts(include_str!("cluster-ip.yaml"));
     batch.push(Change::Synchronised);

@@ -22,6 +22,7 @@ fn empty_zone() -> Zone {
         origin: name("cluster.local."),
         reverse: vec![name("in-addr.arpa."), name("ip6.arpa.")],
         ttl: 5,
+        ..ZoneConfig::default()
     })
 }
 
