@@ -1,6 +1,6 @@
 //! `hopzero check-config`: reads a Corefile as `serve` would, and says what it means for the kernel.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 
@@ -53,6 +53,10 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
             }
             let what = if free { "all" } else { "the other" };
             println!("    kernel: {what} names of the cluster");
+        }
+        let viewed: BTreeSet<_> = server.viewed().collect();
+        for zone in viewed {
+            println!("  socket: {zone} and all below, in every block, for `view`");
         }
     }
     Ok(ExitCode::SUCCESS)

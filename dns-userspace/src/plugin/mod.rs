@@ -21,15 +21,24 @@ pub mod site;
 pub mod table;
 pub mod touch;
 
+pub mod view;
+
+mod acl;
+mod autopath;
+mod dns64;
 mod errors;
 mod kubernetes;
 mod loop_;
+mod metadata;
+mod multisocket;
+mod timeouts;
+mod transfer;
 mod whoami;
 
 use async_trait::async_trait;
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Name, RecordType},
+    rr::{Name, Record, RecordType},
 };
 
 use crate::socket::Service;
@@ -52,6 +61,16 @@ pub trait Plugin: Send + Sync {
     /// The names whose answers it could change, refuse or record, if it stands ahead of the plugin that
     /// answers.
     fn touches(&self) -> Vec<Touch>;
+
+    /// The domains that who asks appends to a name, for `autopath`; `None` if it does not know them.
+    fn search_path(&self, _request: &Request) -> Option<Vec<Name>> {
+        None
+    }
+
+    /// All records of a zone of its own, from SOA to SOA (RFC 5936 section 2.2), for `transfer`.
+    fn transfer(&self, _zone: &Name) -> Option<Vec<Record>> {
+        None
+    }
 
     /// Begins what it does without being asked, once the sockets of its server block are bound. Called where the
     /// block is first served.
@@ -142,6 +161,18 @@ impl<'a> Next<'a> {
             ..request.clone()
         };
         server.answer(&mut lookup).await
+    }
+
+    /// The search path of who asks, if one of the next plugins knows it.
+    pub fn search_path(self, request: &Request) -> Option<Vec<Name>> {
+        let mut plugins = self.plugins.iter();
+        plugins.find_map(|plugin| plugin.search_path(request))
+    }
+
+    /// All records of a zone, if one of the next plugins has it.
+    pub fn transfer(self, zone: &Name) -> Option<Vec<Record>> {
+        let mut plugins = self.plugins.iter();
+        plugins.find_map(|plugin| plugin.transfer(zone))
     }
 
     /// Lets the next plugin answer.

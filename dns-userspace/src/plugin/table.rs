@@ -1,6 +1,9 @@
 //! Every directive, in the order in which queries go through the plugins.
 
-use super::{Builder, errors, forward, kubernetes, loop_, whoami};
+use super::{
+    Builder, acl, autopath, dns64, errors, forward, kubernetes, loop_, metadata, multisocket,
+    timeouts, transfer, view, whoami,
+};
 use crate::corefile::{Directive, Fault};
 
 /// Reads all directives of one name in a server block.
@@ -20,7 +23,7 @@ use Support::{Here, Missing};
 /// `CoreDNS` 1.15's order.
 pub const DIRECTIVES: &[(&str, Support)] = &[
     ("root", Missing),
-    ("metadata", Missing),
+    ("metadata", Here(metadata::setup)),
     ("geoip", Missing),
     ("cancel", Missing),
     ("proxyproto", Missing),
@@ -28,8 +31,8 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("grpc_server", Missing),
     ("https", Missing),
     ("https3", Missing),
-    ("timeouts", Missing),
-    ("multisocket", Missing),
+    ("timeouts", Here(timeouts::setup)),
+    ("multisocket", Here(multisocket::setup)),
     ("reload", Missing),
     ("nsid", Missing),
     ("bufsize", Missing),
@@ -45,22 +48,22 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("log", Missing),
     ("dnstap", Missing),
     ("local", Missing),
-    ("dns64", Missing),
+    ("dns64", Here(dns64::setup)),
     ("siit", Missing),
     ("any", Missing),
     ("chaos", Missing),
     ("loadbalance", Missing),
     ("tsig", Missing),
     ("rewrite", Missing),
-    ("autopath", Missing),
-    ("acl", Missing),
+    ("autopath", Here(autopath::setup)),
+    ("acl", Here(acl::setup)),
     ("cache", Missing),
     ("header", Missing),
     ("dnssec", Missing),
     ("tls", Missing),
     ("minimal", Missing),
     ("template", Missing),
-    ("transfer", Missing),
+    ("transfer", Here(transfer::setup)),
     ("dynupdate", Missing),
     ("hosts", Missing),
     ("route53", Missing),
@@ -79,7 +82,7 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("whoami", Here(whoami::setup)),
     ("on", Missing),
     ("sign", Missing),
-    ("view", Missing),
+    ("view", Here(view::setup)),
     ("nomad", Missing),
 ];
 

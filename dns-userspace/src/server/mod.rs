@@ -17,8 +17,8 @@ use hickory_proto::{
 
 use crate::{
     corefile::{Corefile, CorefileError, Fault, Transport},
-    plugin::{self, Environment, Next, Plugin, Reply, Request, Served, builder::Block},
-    socket::Service,
+    plugin::{self, Environment, Next, Plugin, Reply, Request, Served, builder::Block, view::View},
+    socket::{Service, TcpLimits},
 };
 
 /// Where queries come in.
@@ -44,14 +44,19 @@ impl Listen {
 /// A server block as it answers for one of its zones.
 struct Site {
     plugins: Arc<[Box<dyn Plugin>]>,
+    /// Which queries are its at all; `None`: all.
+    view: Option<Arc<View>>,
 }
 
 /// What is served at one address.
 pub struct Server {
     label: Arc<str>,
-    sites: HashMap<Name, Site>,
+    /// Several of one zone in the order of the file, all but the last with a view.
+    sites: HashMap<Name, Vec<Site>>,
     /// Other classes than IN are not refused: a plugin in one of the blocks may have answers.
     any_class: bool,
+    tcp_limits: TcpLimits,
+    udp_sockets: Option<usize>,
 }
 
 /// As in `CoreDNS`.
@@ -90,7 +95,7 @@ impl Servers {
     pub fn start(&self) {
         let mut started: Vec<*const ()> = Vec::new();
         for server in self.0.values() {
-            for (zone, site) in &server.sites {
+            for (zone, site) in server.all() {
                 let block = Arc::as_ptr(&site.plugins).cast();
                 if started.contains(&block) {
                     continue;
@@ -127,13 +132,20 @@ fn add(servers: &mut BTreeMap<Listen, Server>, block: &Block) -> Result<(), Stri
                 label: listen.label().into(),
                 sites: HashMap::new(),
                 any_class: false,
+                tcp_limits: TcpLimits::default(),
+                udp_sockets: None,
             });
             let mut plugins = block.plugins.iter();
             server.any_class |= plugins.any(|plugin| ANY_CLASS.contains(&plugin.name()));
-            let site = Site {
+            block.tcp.apply(&mut server.tcp_limits);
+            server.udp_sockets = block.udp_sockets.or(server.udp_sockets);
+            let sites = server.sites.entry(key.zone.clone()).or_default();
+            let is_taken = sites.iter().any(|site| site.view.is_none());
+            sites.push(Site {
                 plugins: Arc::clone(&block.plugins),
-            };
-            if server.sites.insert(key.zone.clone(), site).is_some() {
+                view: block.view.clone(),
+            });
+            if is_taken {
                 return Err(format!(
                     "{} is served at {} already",
                     key.zone,
@@ -151,11 +163,33 @@ impl Server {
         &self.label
     }
 
-    /// Its zones, each with the plugins that answer there.
+    /// Its limits of TCP.
+    pub fn tcp_limits(&self) -> TcpLimits {
+        self.tcp_limits
+    }
+
+    /// How many UDP sockets it has; `None`: one for each core.
+    pub fn udp_sockets(&self) -> Option<usize> {
+        self.udp_sockets
+    }
+
+    /// Its zones, each with the plugins that answer there; one with views comes several times.
     pub fn sites(&self) -> impl Iterator<Item = (&Name, &[Box<dyn Plugin>])> {
-        let mut sites: Vec<_> = self.sites.iter().collect();
+        let mut sites: Vec<_> = self.all().collect();
         sites.sort_by_key(|(zone, _)| *zone);
         sites.into_iter().map(|(zone, site)| (zone, &*site.plugins))
+    }
+
+    /// Zones whose queries are answered differently by client or query: the kernel, which does not know whose they
+    /// are, has to leave them to the socket, in blocks without a view too.
+    pub fn viewed(&self) -> impl Iterator<Item = &Name> {
+        let viewed = self.all().filter(|(_, site)| site.view.is_some());
+        viewed.map(|(zone, _)| zone)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&Name, &Site)> {
+        let sites = self.sites.iter();
+        sites.flat_map(|(zone, sites)| sites.iter().map(move |site| (zone, site)))
     }
 
     /// The block with the longest zone that the name lies in. The DS record of a zone is its parent's (RFC 4035
@@ -167,7 +201,10 @@ impl Server {
         let mut name = request.lower_name();
         let mut child = None;
         loop {
-            if let Some(found) = self.sites.get_key_value(&name) {
+            let wants = |site: &&Site| site.view.as_ref().is_none_or(|view| view.wants(request));
+            let found = self.sites.get_key_value(&name);
+            let found = found.and_then(|(zone, sites)| Some((zone, sites.iter().find(wants)?)));
+            if let Some(found) = found {
                 if request.rtype != RecordType::DS || child.is_some() {
                     return Some(found);
                 }
@@ -189,6 +226,8 @@ impl Service for Server {
         };
         request.zone = zone.clone();
         request.server = Arc::clone(&self.label);
+        request.view =
+            (site.view.as_ref()).map_or_else(|| "".into(), |view| Arc::clone(view.name()));
         match Next::first(&site.plugins).at(self).run(request).await {
             Ok(Served::Reply(reply)) => Some(reply),
             Ok(Served::Silence) => None,

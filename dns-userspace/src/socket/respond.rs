@@ -24,6 +24,8 @@ pub struct Encoded {
     pub rcode: ResponseCode,
     /// TC
     pub truncated: bool,
+    /// Messages that follow it, of a zone transfer.
+    pub further: Vec<Vec<u8>>,
 }
 
 /// Where a message came in.
@@ -52,7 +54,7 @@ pub async fn answer(
         Err(rejected) => return refuse(&rejected),
     };
     let mut request = request(query, message.len(), path);
-    let reply = match unreadable(request.edns.as_ref()) {
+    let mut reply = match unreadable(request.edns.as_ref()) {
         Some(reply) => reply,
         None => (service.answer(&mut request).await).ok_or(DropReason::Silenced)?,
     };
@@ -63,7 +65,14 @@ pub async fn answer(
         edns: request.edns.as_ref(),
     };
     let bytes_max = answer_bytes_max(request.edns.as_ref(), path.transport);
-    Ok(writer::reply(asked, &reply, bytes_max))
+    let mut encoded = writer::reply(asked, &reply, bytes_max);
+    for answers in std::mem::take(&mut reply.further) {
+        reply.answers = answers;
+        encoded
+            .further
+            .push(writer::reply(asked, &reply, bytes_max).bytes);
+    }
+    Ok(encoded)
 }
 
 /// The same from a resolver, which knows at once: the reply's bytes, or `None` where nothing may be sent.

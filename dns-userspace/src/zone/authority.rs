@@ -239,6 +239,12 @@ impl Zone {
             }
     }
 
+    /// The zone of services that a name lies in.
+    pub fn domain_of(&self, name: &Name) -> Option<&Name> {
+        let zone = self.zone_of(name)?;
+        self.config.domains().find(|domain| *domain == zone)
+    }
+
     /// The namespace of the pod that has an address; known with `pods verified` only.
     pub fn namespace_of_pod(&self, address: IpAddr) -> Option<&str> {
         self.state.pods().namespace_of(address)

@@ -26,6 +26,7 @@ mod reverse;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use hickory_proto::{
     op::ResponseCode,
@@ -33,6 +34,7 @@ use hickory_proto::{
 };
 
 pub use authority::Zone;
+pub use names::below;
 pub use shown::{Pods, Shown};
 
 /// What an owner name holds.

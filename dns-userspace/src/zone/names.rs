@@ -124,7 +124,7 @@ impl ZoneConfig {
 }
 
 /// `labels` in front of a domain; `None` if that is longer than a name can be.
-pub(super) fn below(domain: &Name, labels: &[&str]) -> Option<Name> {
+pub fn below(domain: &Name, labels: &[&str]) -> Option<Name> {
     let name = labels.iter().try_fold(Name::new(), |name, label| {
         // As bytes: text would be put through IDNA, which is slow and none of ours.
         name.append_label(label.as_bytes()).ok()

@@ -131,7 +131,7 @@ impl Zone {
     /// The service that fronts DNS in every cluster; without it the SOA's primary, which has no
     /// address then.
     fn name_server(&self, zone: &Name) -> Option<(Name, BTreeSet<IpAddr>)> {
-        let domain = self.domain_of(zone);
+        let domain = self.domain_for(zone);
         let (namespace, service) = DNS_SERVICE;
         let view = self.state.service(namespace, service);
         let addresses = view.map(|view| view.addresses()).unwrap_or_default();
@@ -144,7 +144,7 @@ impl Zone {
     }
 
     /// The domain whose names are the targets of records in a zone, in lower case.
-    fn domain_of(&self, zone: &Name) -> Name {
+    fn domain_for(&self, zone: &Name) -> Name {
         let mut others = self.config.others.iter();
         let found = others.find(|other| *other == zone);
         found.unwrap_or(&self.config.origin).clone()
@@ -183,7 +183,7 @@ impl Zone {
     ) -> Option<RrSet> {
         let view = self.view(name)?;
         let labels = [name.service.as_str(), &name.namespace, "svc"];
-        let own = below(&self.domain_of(zone), &labels)?;
+        let own = below(&self.domain_for(zone), &labels)?;
         let (targets, additionals, count): (Vec<(Name, u16)>, _, _) = match view.service {
             Service::ClusterIp { addresses, ports } => {
                 let ports: Vec<&Port> = ports.iter().filter(|port| wanted(port)).collect();

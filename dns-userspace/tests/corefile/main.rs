@@ -1,11 +1,14 @@
 //! Corefiles: those that products ship (`configmaps/`), and the language, rule by rule (`language/`).
 //!
+//! And the examples of `docs/corefile.md`.
+//!
 //! Each file has parts that begin with `== `; a case of the language is one part, `configmap.rs` says what the parts of
 //! a `ConfigMap` are.
 
 mod configmap;
 mod language;
 mod outline;
+mod page;
 
 use std::{
     fs,
@@ -31,6 +34,15 @@ fn main() {
                 language::check(&case).map_err(Into::into)
             }));
         }
+    }
+    trials.push(Trial::test("page: every directive", || {
+        page::every_directive().map_err(Into::into)
+    }));
+    for example in page::examples() {
+        let name = format!("page: line {}", example.line);
+        trials.push(Trial::test(name, move || {
+            page::check(&example).map_err(Into::into)
+        }));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

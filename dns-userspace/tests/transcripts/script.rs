@@ -5,10 +5,11 @@
 //! forward . $A                          the server block; $A, $B, $C: upstreams, $A.tls: over TLS, $DEAD: nobody;
 //!                                       %ca.pem: a file, see `certificates.rs`; before it, if wanted:
 //! keys example.org                      the block's keys, instead of `.:53`
+//! block KEYS                            another server block from here on, with `errors` too
 //! <<< NAME                              the lines of a file, which is $DIR/NAME
 //! >>>                                   NAME.yaml has manifests: what is in all of them is the cluster
 //! ---
-//! ask NAME TYPE [over tcp] [FLAGS]      a client asks, with ID and case as given (`id=7`)
+//! ask NAME TYPE [over tcp] [FLAGS] [from ADDRESS]      a client asks, with ID and case as given (`id=7`)
 //! A gets PROTO NAME TYPE FLAGS          the next query that A gets is exactly this; PROTO: udp, tcp, tls, or
 //!                                       mtls with a certificate of ours
 //! A says [CHANGES] RCODE [FLAGS] [; RECORDS…]      A's reply to it; CHANGES make it wrong
@@ -21,6 +22,7 @@
 //! A check QUERY                         what the last check asked
 //! A ports N | A connections N           so many, from the beginning
 //! answer RCODE [FLAGS] [; RECORDS…]     what the client that asked first, of those without an answer, gets
+//! answer none, silenced                 it gets no answer
 //! log LINE                              the next line of `errors`; ports of ours are $ME
 //! no log
 //! count NAME N                          a counter
@@ -59,6 +61,8 @@ pub fn cases(text: &str) -> Vec<Case> {
                 files.push((file.to_owned(), content.join("\n") + "\n"));
             } else if let Some(named) = line.strip_prefix("keys ") {
                 named.clone_into(&mut keys);
+            } else if let Some(keys) = line.strip_prefix("block ") {
+                block.extend(["}\n", keys, " {\nerrors\n"]);
             } else {
                 block += line;
                 block.push('\n');

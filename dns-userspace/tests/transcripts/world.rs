@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -32,7 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// For what must not come.
 const QUIET: Duration = Duration::from_millis(60);
 
-type Answer = JoinHandle<Result<Vec<u8>, socket::DropReason>>;
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
+
+type Answer = JoinHandle<Result<Vec<Vec<u8>>, socket::DropReason>>;
 
 struct World {
     directory: TempDir,
@@ -96,7 +98,7 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
         let servers = built.map_err(|error| error.to_string())?;
         let server = Arc::clone(servers.iter().next().unwrap().1);
         let mut cluster = None;
-        if case.files.iter().any(|(name, _)| name.ends_with(".yaml")) {
+        if case.files.iter().any(|(name, _)| name.contains(".yaml")) {
             let cluster = cluster.insert(Cluster::start(directory.path()));
             cluster.next(&environment).await?;
         }
@@ -185,6 +187,11 @@ impl World {
         let mut words: Vec<&str> = rest.split_whitespace().collect();
         let mut transport = Transport::Udp;
         let mut id = 0x1234;
+        let mut client = CLIENT;
+        if let [before @ .., "from", address] = words.as_slice() {
+            client = address.parse().unwrap();
+            words = before.to_vec();
+        }
         words.retain(|word| match word.strip_prefix("id=") {
             Some(number) => {
                 id = number.parse().unwrap();
@@ -197,19 +204,19 @@ impl World {
             }
             None => true,
         });
-        self.ask_bytes(text::query(id, &words), transport);
+        self.ask_bytes(text::query(id, &words), transport, client);
     }
 
-    fn ask_bytes(&mut self, message: Vec<u8>, transport: Transport) {
+    fn ask_bytes(&mut self, message: Vec<u8>, transport: Transport, client: IpAddr) {
         let path = socket::Path {
-            client: "192.0.2.99:9999".parse().unwrap(),
+            client: (client, 9999).into(),
             local: "192.0.2.53:53".parse().unwrap(),
             transport,
         };
         let (asked, server) = (message.clone(), Arc::clone(&self.server));
         let answer = tokio::spawn(async move {
             let reply = socket::answer(&message, path, &*server).await?;
-            Ok(reply.bytes)
+            Ok(std::iter::once(reply.bytes).chain(reply.further).collect())
         });
         self.waiting.push_back((asked, answer));
     }
@@ -218,15 +225,24 @@ impl World {
     async fn answer(&mut self, expected: &str) -> Result<(), String> {
         let (asked, answer) = self.waiting.pop_front().ok_or("nobody asked")?;
         let answer = timeout(PATIENCE, answer).await.map_err(|_| "no answer")?;
-        let bytes = answer.unwrap().map_err(|reason| format!("{reason:?}"))?;
+        let messages = match answer.unwrap() {
+            Ok(messages) => messages,
+            Err(reason) => return check("answer", &format!("none, {}", reason.name()), expected),
+        };
         let question = 12..12 + asked[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
-        if bytes[..2] != asked[..2] || bytes[question.clone()] != asked[question] {
-            return Err(format!(
-                "not the client's ID and question: {}",
-                text::hex(&bytes)
-            ));
+        for bytes in &messages {
+            if bytes[..2] != asked[..2] || bytes[question.clone()] != asked[question.clone()] {
+                return Err(format!(
+                    "not the client's ID and question: {}",
+                    text::hex(bytes)
+                ));
+            }
         }
-        check("answer", &text::show_reply(&bytes), expected)
+        let shown: Vec<String> = messages
+            .iter()
+            .map(|bytes| text::show_reply(bytes))
+            .collect();
+        check("answer", &shown.join(" | "), expected)
     }
 
     async fn line(&mut self) -> Result<String, String> {
@@ -301,7 +317,7 @@ impl World {
             }
             "returns" => {
                 let message = upstream.received(None)?.bytes.clone();
-                self.ask_bytes(message, Transport::Udp);
+                self.ask_bytes(message, Transport::Udp, CLIENT);
                 Ok(())
             }
             _ if verb.starts_with("says") => {

@@ -40,13 +40,13 @@ use std::sync::{Arc, RwLock};
 use async_trait::async_trait;
 use hickory_proto::{
     op::ResponseCode,
-    rr::{DNSClass, Name},
+    rr::{DNSClass, Name, Record, RecordType},
 };
 
 pub(super) use setup::setup;
 
 use super::{Failure, Next, Outcome, Plugin, Reply, Request, Touch};
-use crate::zone::Zone;
+use crate::zone::{Zone, below};
 
 struct Kubernetes {
     cluster: Arc<RwLock<Zone>>,
@@ -64,6 +64,7 @@ impl Plugin for Kubernetes {
         if request.class != u16::from(DNSClass::IN) {
             return next.run(request).await;
         }
+        let is_transfer = matches!(request.rtype, RecordType::AXFR | RecordType::IXFR);
         let (answer, target) = match self.cluster.read() {
             Ok(zone) => {
                 let answer = zone.lookup(&request.name, request.rtype);
@@ -82,6 +83,8 @@ impl Plugin for Kubernetes {
         };
         let mut reply = match answer {
             None => return next.run(request).await,
+            // Without `transfer`, which stands ahead of it.
+            Some(_) if is_transfer => return Ok(Reply::bare(ResponseCode::Refused).into()),
             Some(answer) if answer.rcode == ResponseCode::NXDomain && falls_through() => {
                 return next.run(request).await;
             }
@@ -96,6 +99,20 @@ impl Plugin for Kubernetes {
             reply.compressed = true;
         }
         Ok(reply.into())
+    }
+
+    fn search_path(&self, request: &Request) -> Option<Vec<Name>> {
+        let zone = self.cluster.read().ok()?;
+        let domain = zone.domain_of(&request.name)?;
+        let namespace = zone.namespace_of_pod(request.client.ip())?;
+        [&[namespace, "svc"][..], &["svc"], &[]]
+            .into_iter()
+            .map(|labels| below(domain, labels))
+            .collect()
+    }
+
+    fn transfer(&self, zone: &Name) -> Option<Vec<Record>> {
+        self.cluster.read().ok()?.transfer(zone)
     }
 
     fn touches(&self) -> Vec<Touch> {
