@@ -72,6 +72,7 @@ fn empty_zone() -> anyhow::Result<Zone> {
         origin: "cluster.local.".parse()?,
         reverse: vec!["in-addr.arpa.".parse()?, "ip6.arpa.".parse()?],
         ttl: 5,
+        ..ZoneConfig::default()
     }))
 }
 

@@ -278,6 +278,7 @@ impl Writer {
                 // Not ip6.arpa.: thirty names for every address, none of which is kept.
                 reverse: vec![name("in-addr.arpa.")],
                 ttl: TTL,
+                ..ZoneConfig::default()
             }),
             names,
         };

@@ -43,6 +43,8 @@ enum Layer {
     Cluster,
     /// Broken messages and broken clients against the daemon's sockets
     Malformed,
+    /// Corefiles of products and the language, text by text; part of host
+    Corefile,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
     /// The kernel's answers against the socket's, generated; needs root
@@ -69,6 +71,7 @@ impl Layer {
             Self::Coredns => "coredns",
             Self::Malformed => "malformed",
             Self::Cluster => "cluster",
+            Self::Corefile => "corefile",
             Self::Packet => "packet",
             Self::Differential => "differential",
             Self::Hostile => "hostile",
@@ -95,6 +98,7 @@ impl Layer {
                 | Self::Model
                 | Self::Forward
                 | Self::Plugins
+                | Self::Corefile
                 | Self::Coredns
                 | Self::Malformed
                 | Self::Cluster
@@ -169,6 +173,8 @@ impl Layer {
             if let Some(queries) = args.queries {
                 command.env("HOPZERO_COREDNS_QUERIES", queries.to_string());
             }
+        } else if self == Self::Corefile {
+            command.args(["-p", "hopzero", "--test", "corefile"]);
         } else {
             // The kernel's layers have `test = false`: they run only by name.
             command.arg("--workspace");
@@ -230,7 +236,7 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 13] = [
+    const EACH: [Layer; 14] = [
         Layer::Host,
         Layer::Model,
         Layer::Forward,
@@ -238,6 +244,7 @@ fn selected(wanted: &[Layer]) -> Vec<Layer> {
         Layer::Coredns,
         Layer::Cluster,
         Layer::Malformed,
+        Layer::Corefile,
         Layer::Packet,
         Layer::Differential,
         Layer::Hostile,
@@ -250,7 +257,10 @@ fn selected(wanted: &[Layer]) -> Vec<Layer> {
     EACH.into_iter()
         // What is part of another layer is not run twice.
         .filter(|layer| {
-            let is_part = matches!(layer, Layer::Offloads | Layer::Forward | Layer::Plugins);
+            let is_part = matches!(
+                layer,
+                Layer::Offloads | Layer::Forward | Layer::Plugins | Layer::Corefile
+            );
             wanted.contains(layer) || (all && !is_part)
         })
         .collect()

@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
 use hickory_proto::rr::Name;
@@ -13,9 +14,11 @@ use super::{
     forward::{Timeouts, counters::ForwardCounters},
     metrics::Metrics,
     table::{self, DIRECTIVES, Support},
+    view::View,
 };
 use crate::{
     corefile::{Directive, Fault, Key, ServerBlock, key},
+    socket::TcpLimits,
     zone::{Zone, ZoneConfig},
 };
 
@@ -131,6 +134,37 @@ pub struct Builder<'a> {
     pub plugins: Vec<Box<dyn Plugin>>,
     /// The addresses to listen at; none: all of the host.
     pub listen: Vec<IpAddr>,
+    /// All directives of the block, in the order of the file.
+    pub directives: &'a [Directive],
+    /// What the block says of TCP.
+    pub tcp: Tcp,
+    /// UDP sockets of each address; `None`: one for each core.
+    pub udp_sockets: Option<usize>,
+    /// Which queries are the block's at all; `None`: all.
+    pub view: Option<Arc<View>>,
+}
+
+/// Limits of TCP that a block sets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tcp {
+    /// For a client to send a query that it has begun.
+    pub read: Option<Duration>,
+    /// For a client to take a reply.
+    pub write: Option<Duration>,
+    /// For a client to send its next query.
+    pub idle: Option<Duration>,
+    /// Queries of one connection; `Some(None)`: without limit.
+    pub queries: Option<Option<usize>>,
+}
+
+impl Tcp {
+    /// The limits, where they are set.
+    pub fn apply(self, limits: &mut TcpLimits) {
+        limits.read = self.read.unwrap_or(limits.read);
+        limits.write = self.write.unwrap_or(limits.write);
+        limits.idle = self.idle.unwrap_or(limits.idle);
+        limits.queries = self.queries.unwrap_or(limits.queries);
+    }
 }
 
 impl Builder<'_> {
@@ -179,6 +213,12 @@ pub struct Block {
     pub plugins: Arc<[Box<dyn Plugin>]>,
     /// The addresses to listen at; none: all of the host.
     pub listen: Vec<IpAddr>,
+    /// What it says of TCP.
+    pub tcp: Tcp,
+    /// UDP sockets of each address; `None`: one for each core.
+    pub udp_sockets: Option<usize>,
+    /// Which queries are its at all; `None`: all.
+    pub view: Option<Arc<View>>,
 }
 
 impl Block {
@@ -218,6 +258,10 @@ impl Block {
             environment,
             plugins: Vec::new(),
             listen: Vec::new(),
+            directives: &block.directives,
+            tcp: Tcp::default(),
+            udp_sockets: None,
+            view: None,
         };
         for (name, support) in DIRECTIVES {
             let ours: Vec<&Directive> = (block.directives.iter())
@@ -232,6 +276,9 @@ impl Block {
         let Builder {
             mut plugins,
             listen,
+            tcp,
+            udp_sockets,
+            view,
             ..
         } = builder;
         edit(&mut plugins);
@@ -239,6 +286,9 @@ impl Block {
             keys,
             plugins: plugins.into(),
             listen,
+            tcp,
+            udp_sockets,
+            view,
         })
     }
 }

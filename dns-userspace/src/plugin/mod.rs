@@ -27,6 +27,11 @@ mod any;
 mod bufsize;
 mod cache;
 mod chaos;
+pub mod view;
+
+mod acl;
+mod autopath;
+mod dns64;
 mod errors;
 mod file;
 mod header;
@@ -35,10 +40,14 @@ mod kubernetes;
 mod loadbalance;
 mod local;
 mod loop_;
+mod metadata;
 mod minimal;
+mod multisocket;
 mod nsid;
 mod rewrite;
 mod template;
+mod timeouts;
+mod transfer;
 mod whoami;
 
 use std::sync::{Arc, RwLock};
@@ -46,7 +55,7 @@ use std::sync::{Arc, RwLock};
 use async_trait::async_trait;
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Name, RecordType},
+    rr::{Name, Record, RecordType},
 };
 
 use crate::socket::Service;
@@ -91,6 +100,16 @@ pub trait Plugin: Send + Sync {
 
     /// A reply that one behind it gave at once goes by: it may be counted, or changed in its place.
     fn glanced(&self, _query: &Glimpse<'_>, _reply: &mut Glanced<'_>) {}
+
+    /// The domains that who asks appends to a name, for `autopath`; `None` if it does not know them.
+    fn search_path(&self, _request: &Request) -> Option<Vec<Name>> {
+        None
+    }
+
+    /// All records of a zone of its own, from SOA to SOA (RFC 5936 section 2.2), for `transfer`.
+    fn transfer(&self, _zone: &Name) -> Option<Vec<Record>> {
+        None
+    }
 
     /// Begins what it does without being asked, once the sockets of its server block are bound. Called where the
     /// block is first served.
@@ -181,6 +200,18 @@ impl<'a> Next<'a> {
             ..request.clone()
         };
         server.resolve(&mut lookup).await
+    }
+
+    /// The search path of who asks, if one of the next plugins knows it.
+    pub fn search_path(self, request: &Request) -> Option<Vec<Name>> {
+        let mut plugins = self.plugins[self.before..].iter();
+        plugins.find_map(|plugin| plugin.search_path(request))
+    }
+
+    /// All records of a zone, if one of the next plugins has it.
+    pub fn transfer(self, zone: &Name) -> Option<Vec<Record>> {
+        let mut plugins = self.plugins[self.before..].iter();
+        plugins.find_map(|plugin| plugin.transfer(zone))
     }
 
     /// Lets the next plugin answer.

@@ -22,6 +22,8 @@ pub struct Reply {
     /// Whether names are compressed. Not in answers that the kernel gives too, which are the same
     /// bytes.
     pub compressed: bool,
+    /// The answer sections of further messages, over TCP (RFC 5936 section 2.2).
+    pub further: Vec<Vec<Record>>,
     /// Who wrote it: the directive of a plugin.
     pub plugin: Option<&'static str>,
 }
@@ -51,6 +53,7 @@ impl Reply {
             additionals: Vec::new(),
             options: Vec::new(),
             compressed: true,
+            further: Vec::new(),
             plugin: None,
         }
     }

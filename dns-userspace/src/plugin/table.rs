@@ -1,8 +1,9 @@
 //! Every directive, in the order in which queries go through the plugins.
 
 use super::{
-    Builder, any, bufsize, cache, chaos, errors, file, forward, header, hosts, kubernetes,
-    loadbalance, local, loop_, minimal, nsid, rewrite, template, whoami,
+    Builder, acl, any, autopath, bufsize, cache, chaos, dns64, errors, file, forward, header,
+    hosts, kubernetes, loadbalance, local, loop_, metadata, minimal, multisocket, nsid, rewrite,
+    template, timeouts, transfer, view, whoami,
 };
 use crate::corefile::{Directive, Fault};
 
@@ -23,7 +24,7 @@ use Support::{Here, Missing};
 /// `CoreDNS` 1.15's order.
 pub const DIRECTIVES: &[(&str, Support)] = &[
     ("root", Missing),
-    ("metadata", Missing),
+    ("metadata", Here(metadata::setup)),
     ("geoip", Missing),
     ("cancel", Missing),
     ("proxyproto", Missing),
@@ -31,8 +32,8 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("grpc_server", Missing),
     ("https", Missing),
     ("https3", Missing),
-    ("timeouts", Missing),
-    ("multisocket", Missing),
+    ("timeouts", Here(timeouts::setup)),
+    ("multisocket", Here(multisocket::setup)),
     ("reload", Missing),
     ("nsid", Here(nsid::setup)),
     ("bufsize", Here(bufsize::setup)),
@@ -48,22 +49,22 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("log", Missing),
     ("dnstap", Missing),
     ("local", Here(local::setup)),
-    ("dns64", Missing),
+    ("dns64", Here(dns64::setup)),
     ("siit", Missing),
     ("any", Here(any::setup)),
     ("chaos", Here(chaos::setup)),
     ("loadbalance", Here(loadbalance::setup)),
     ("tsig", Missing),
     ("rewrite", Here(rewrite::setup)),
-    ("autopath", Missing),
-    ("acl", Missing),
+    ("autopath", Here(autopath::setup)),
+    ("acl", Here(acl::setup)),
     ("cache", Here(cache::setup)),
     ("header", Here(header::setup)),
     ("dnssec", Missing),
     ("tls", Missing),
     ("minimal", Here(minimal::setup)),
     ("template", Here(template::setup)),
-    ("transfer", Missing),
+    ("transfer", Here(transfer::setup)),
     ("dynupdate", Missing),
     ("hosts", Here(hosts::setup)),
     ("route53", Missing),
@@ -82,7 +83,7 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("whoami", Here(whoami::setup)),
     ("on", Missing),
     ("sign", Missing),
-    ("view", Missing),
+    ("view", Here(view::setup)),
     ("nomad", Missing),
 ];
 

@@ -78,7 +78,7 @@ impl Servers {
     ) -> Option<Allowance> {
         let asked = self.asked(answer_for);
         let is_asked = |zone: &&Arc<RwLock<Zone>>| {
-            let mut sites = asked.iter().flat_map(|server| server.sites.values());
+            let mut sites = asked.iter().flat_map(|server| server.all());
             sites.any(|site| site.plugin_of(zone).is_some())
         };
         let zone = clusters.iter().find(is_asked)?;
@@ -131,7 +131,7 @@ impl Servers {
 impl Server {
     /// Whether one of its blocks has `kubernetes`.
     fn has_cluster(&self) -> bool {
-        let mut plugins = self.sites.values().flat_map(|site| &*site.plugins);
+        let mut plugins = self.all().flat_map(|site| &*site.plugins);
         plugins.any(|plugin| plugin.cluster().is_some())
     }
 
@@ -147,7 +147,18 @@ impl Server {
                 Some(site) => claims.extend(site.claims(zone, apex)),
             }
         }
-        let mut inner: Vec<_> = self.sites.values().collect();
+        let viewed = self.all().filter(|site| site.view.is_some());
+        for site in viewed {
+            let regions = config.zones().filter_map(|apex| {
+                let viewed = Touch::Below(site.zone.clone());
+                viewed.within(apex)
+            });
+            claims.extend(regions.map(|touch| Claim {
+                touch,
+                reason: format!("`view`, in the server block {}", site.zone),
+            }));
+        }
+        let mut inner: Vec<_> = self.all().filter(|site| site.view.is_none()).collect();
         let is_within = |key: &Name| config.zones().any(|apex| apex.zone_of(key) && apex != key);
         inner.retain(|site| is_within(&site.zone));
         inner.sort_by_key(|site| &site.zone);
@@ -162,7 +173,7 @@ impl Server {
             claims.extend(site.claims(zone, key));
         }
         // The programs rotate all addresses or none.
-        let keys = self.sites.values().map(|site| &site.zone);
+        let keys = self.all().map(|site| &site.zone);
         for region in std::iter::once(&config.origin).chain(keys) {
             if config.origin.zone_of(region)
                 && let Some(site) = self.longest(region)

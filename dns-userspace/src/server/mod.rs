@@ -22,9 +22,9 @@ use crate::{
     corefile::{Corefile, CorefileError, Fault, Transport},
     plugin::{
         self, Environment, Glance, Glanced, Glimpse, Next, Plugin, Reply, Request, Served,
-        builder::Block,
+        builder::Block, view::View,
     },
-    socket::{Asked, Service},
+    socket::{Asked, Service, TcpLimits},
     wire,
 };
 
@@ -53,8 +53,9 @@ impl Listen {
 /// A server block as it answers for one of its zones.
 struct Site {
     zone: Name,
-    view: Arc<str>,
     plugins: Arc<[Box<dyn Plugin>]>,
+    /// Which queries are its at all; `None`: all.
+    view: Option<Arc<View>>,
 }
 
 /// What is served at one address.
@@ -62,10 +63,15 @@ pub struct Server {
     /// Itself.
     me: Weak<Server>,
     label: Arc<str>,
-    /// By zone, in lower case and as on the wire.
-    sites: HashMap<Box<[u8]>, Site>,
+    /// The label of blocks without a view.
+    no_view: Arc<str>,
+    /// By zone, in lower case and as on the wire; several of one zone in the order of the file, all but the last with a
+    /// view.
+    sites: HashMap<Box<[u8]>, Vec<Site>>,
     /// Other classes than IN are not refused: a plugin in one of the blocks may have answers.
     any_class: bool,
+    tcp_limits: TcpLimits,
+    udp_sockets: Option<usize>,
 }
 
 /// As in `CoreDNS`.
@@ -125,7 +131,7 @@ impl Servers {
     pub fn start(&self) {
         let mut started: Vec<*const ()> = Vec::new();
         for server in self.0.values() {
-            for site in server.sites.values() {
+            for site in server.all() {
                 let block = Arc::as_ptr(&site.plugins).cast();
                 if started.contains(&block) {
                     continue;
@@ -162,18 +168,25 @@ fn add(servers: &mut BTreeMap<Listen, Server>, block: &Block) -> Result<(), Stri
             let server = servers.entry(listen).or_insert_with(|| Server {
                 me: Weak::new(),
                 label: listen.label().into(),
+                no_view: "".into(),
                 sites: HashMap::new(),
                 any_class: false,
+                tcp_limits: TcpLimits::default(),
+                udp_sockets: None,
             });
             let mut plugins = block.plugins.iter();
             server.any_class |= plugins.any(|plugin| ANY_CLASS.contains(&plugin.name()));
-            let site = Site {
-                zone: key.zone.clone(),
-                view: "".into(),
-                plugins: Arc::clone(&block.plugins),
-            };
+            block.tcp.apply(&mut server.tcp_limits);
+            server.udp_sockets = block.udp_sockets.or(server.udp_sockets);
             let zone = wire::lower_name(&key.zone).into();
-            if server.sites.insert(zone, site).is_some() {
+            let sites = server.sites.entry(zone).or_default();
+            let is_taken = sites.iter().any(|site| site.view.is_none());
+            sites.push(Site {
+                zone: key.zone.clone(),
+                plugins: Arc::clone(&block.plugins),
+                view: block.view.clone(),
+            });
+            if is_taken {
                 return Err(format!(
                     "{} is served at {} already",
                     key.zone,
@@ -191,17 +204,34 @@ impl Server {
         &self.label
     }
 
-    /// Its zones, each with the plugins that answer there.
+    /// Its limits of TCP.
+    pub fn tcp_limits(&self) -> TcpLimits {
+        self.tcp_limits
+    }
+
+    /// How many UDP sockets it has; `None`: one for each core.
+    pub fn udp_sockets(&self) -> Option<usize> {
+        self.udp_sockets
+    }
+
+    /// Its zones, each with the plugins that answer there; one with views comes several times.
     pub fn sites(&self) -> impl Iterator<Item = (&Name, &[Box<dyn Plugin>])> {
-        let mut sites: Vec<_> = self.sites.values().collect();
+        let mut sites: Vec<_> = self.all().collect();
         sites.sort_by_key(|site| &site.zone);
         sites.into_iter().map(|site| (&site.zone, &*site.plugins))
     }
 
-    /// The block with the longest zone that the name lies in, which is in lower case and as on the wire. The DS record
-    /// of a zone is its parent's (RFC 4035 section 3.1.4.1), so for that it is the longest but one, if there is one.
-    fn site(&self, name: &[u8], rtype: RecordType) -> Option<&Site> {
-        let mut found = wire::suffixes(name).filter_map(|suffix| self.sites.get(suffix));
+    fn all(&self) -> impl Iterator<Item = &Site> {
+        self.sites.values().flatten()
+    }
+
+    /// The block with the longest zone that the name lies in, which is in lower case and as on the wire, among those that
+    /// want the query. The DS record of a zone is its parent's (RFC 4035 section 3.1.4.1), so for that it is the longest
+    /// but one, if there is one.
+    fn site(&self, name: &[u8], rtype: RecordType, wants: impl Fn(&View) -> bool) -> Option<&Site> {
+        let wants = |site: &&Site| site.view.as_ref().is_none_or(|view| wants(view));
+        let sites = wire::suffixes(name).filter_map(|suffix| self.sites.get(suffix));
+        let mut found = sites.filter_map(|sites| sites.iter().find(wants));
         let longest = found.next()?;
         match rtype {
             RecordType::DS => Some(found.next().unwrap_or(longest)),
@@ -209,9 +239,9 @@ impl Server {
         }
     }
 
-    /// The block with the longest zone that a name lies in, whatever is asked.
+    /// The block with the longest zone that a name lies in, whatever is asked, among those without a view.
     fn longest(&self, name: &Name) -> Option<&Site> {
-        self.site(&wire::lower_name(name), RecordType::ANY)
+        self.site(&wire::lower_name(name), RecordType::ANY, |_| false)
     }
 }
 
@@ -228,29 +258,34 @@ impl Service for Server {
     async fn resolve(&self, request: &mut Request) -> Option<Reply> {
         let is_ours = request.class == u16::from(DNSClass::IN) || self.any_class;
         let name = wire::lower_name(&request.name);
-        let Some(site) = self.site(&name, request.rtype).filter(|_| is_ours) else {
+        let site = self.site(&name, request.rtype, |view| view.wants(request));
+        let Some(site) = site.filter(|_| is_ours) else {
             return Some(Reply::bare(ResponseCode::Refused));
         };
         request.zone = site.zone.clone();
         request.server = Arc::clone(&self.label);
-        request.view = Arc::clone(&site.view);
+        request.view =
+            (site.view.as_ref()).map_or_else(|| "".into(), |view| Arc::clone(view.name()));
         match Next::first(&site.plugins).at(self).run(request).await {
             Ok(Served::Reply(reply)) => Some(reply),
             Ok(Served::Silence) => None,
             Err(failure) => Some(Reply::bare(failure.rcode)),
         }
     }
+
     fn glance(&self, asked: &Asked<'_>, message: &mut Vec<u8>) -> Option<ResponseCode> {
-        if asked.query.class != u16::from(DNSClass::IN) {
+        // A view is of a request, which is not there yet.
+        let is_viewed = self.all().any(|site| site.view.is_some());
+        if asked.query.class != u16::from(DNSClass::IN) || is_viewed {
             return None;
         }
-        let site = self.site(asked.name, asked.query.rtype)?;
+        let site = self.site(asked.name, asked.query.rtype, |_| false)?;
         let glimpse = Glimpse {
             asked,
             begun: Instant::now(),
             zone: &site.zone,
             server: &self.label,
-            view: &site.view,
+            view: &self.no_view,
         };
         let mut reply = Glanced {
             message,

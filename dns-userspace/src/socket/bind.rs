@@ -26,11 +26,11 @@ pub(super) struct Bound {
 /// # Errors
 ///
 /// It cannot be bound: in use, not ours, not permitted.
-pub(super) fn bind(address: SocketAddr) -> Result<Bound, BindError> {
+pub(super) fn bind(address: SocketAddr, udp_sockets: Option<usize>) -> Result<Bound, BindError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let udp = bind_udp(address).map_err(|source| BindError {
+        let udp = bind_udp(address, udp_sockets).map_err(|source| BindError {
             address,
             transport: "UDP",
             source,
@@ -57,13 +57,17 @@ pub(super) fn bind(address: SocketAddr) -> Result<Bound, BindError> {
     }
 }
 
-fn bind_udp(mut address: SocketAddr) -> io::Result<Vec<(Endpoint, SocketAddr)>> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let mut endpoints = Vec::with_capacity(cores);
-    for core in 0..cores {
+fn bind_udp(
+    mut address: SocketAddr,
+    sockets: Option<usize>,
+) -> io::Result<Vec<(Endpoint, SocketAddr)>> {
+    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    let sockets = sockets.unwrap_or_else(cores);
+    let mut endpoints = Vec::with_capacity(sockets);
+    for number in 0..sockets {
         let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
         // The first without: two daemons on one address would share its queries unnoticed.
-        if core > 0 {
+        if number > 0 {
             socket.set_reuse_port(true)?;
         }
         socket.bind(&address.into())?;

@@ -24,6 +24,8 @@ pub struct Encoded {
     pub rcode: ResponseCode,
     /// TC
     pub truncated: bool,
+    /// Messages that follow it, of a zone transfer.
+    pub further: Vec<Vec<u8>>,
 }
 
 /// What is counted of a reply.
@@ -84,7 +86,7 @@ pub async fn answer(
         Err(rejected) => return refuse(&rejected),
     };
     let mut request = request(&query, message.len(), path);
-    let reply = match unreadable(request.edns.as_ref()) {
+    let mut reply = match unreadable(request.edns.as_ref()) {
         Some(reply) => reply,
         None => (service.answer(&mut request).await).ok_or(DropReason::Silenced)?,
     };
@@ -96,7 +98,14 @@ pub async fn answer(
     };
     let udp_bytes = request.edns.as_ref().map(|edns| edns.udp_bytes);
     let bytes_max = answer_bytes_max(udp_bytes, path.transport);
-    Ok(writer::reply(asked, &reply, bytes_max))
+    let mut encoded = writer::reply(asked, &reply, bytes_max);
+    for answers in std::mem::take(&mut reply.further) {
+        reply.answers = answers;
+        encoded
+            .further
+            .push(writer::reply(asked, &reply, bytes_max).bytes);
+    }
+    Ok(encoded)
 }
 
 /// The same into memory of the caller, if the service knows the reply at once; else nothing is done, and [`answer`]

@@ -16,6 +16,8 @@ use super::{
 pub struct ServerConfig {
     /// Each is served over UDP and TCP. Port 0 lets the system choose one port for both.
     pub listen: Vec<SocketAddr>,
+    /// UDP sockets of each address; `None`: one for each core.
+    pub udp_sockets: Option<usize>,
     /// Limits of each TCP listener.
     pub tcp_limits: TcpLimits,
 }
@@ -66,7 +68,7 @@ impl Server {
     /// An address cannot be bound.
     pub fn bind(config: ServerConfig) -> Result<Self, BindError> {
         let sockets = (config.listen.iter())
-            .map(|&address| bind::bind(address))
+            .map(|&address| bind::bind(address, config.udp_sockets))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             addresses: sockets.iter().map(|bound| bound.address).collect(),

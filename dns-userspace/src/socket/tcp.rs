@@ -38,8 +38,14 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 /// What one server lets its TCP clients take.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpLimits {
-    /// A whole query must come, and a reply must be taken, within this time.
+    /// The first query must come whole within this time.
+    pub read: Duration,
+    /// A reply must be taken within this time.
+    pub write: Duration,
+    /// Another query must come whole within this time.
     pub idle: Duration,
+    /// Queries of one connection, which is closed behind the last one; `None`: without limit.
+    pub queries: Option<usize>,
     /// Connections at a time, of all clients to one listening address.
     pub connections_total: usize,
     /// Connections at a time, of one client address.
@@ -51,7 +57,10 @@ pub struct TcpLimits {
 impl Default for TcpLimits {
     fn default() -> Self {
         Self {
+            read: Duration::from_secs(IDLE_SECONDS),
+            write: Duration::from_secs(IDLE_SECONDS),
             idle: Duration::from_secs(IDLE_SECONDS),
+            queries: None,
             connections_total: CONNECTIONS_TOTAL_MAX,
             connections_per_client: CONNECTIONS_PER_CLIENT_MAX,
             query_bytes: QUERY_BYTES_MAX,
@@ -120,12 +129,15 @@ async fn serve_connection(
     let _ = stream.set_nodelay(true);
     let mut stream = BufReader::new(stream);
     let mut message = Vec::new();
-    loop {
-        let read = read_message(&mut stream, &mut message, context.limits.query_bytes);
+    let limits = context.limits;
+    let mut wait = limits.read;
+    for _ in 0..limits.queries.unwrap_or(usize::MAX) {
+        let read = read_message(&mut stream, &mut message, limits.query_bytes);
         let read = tokio::select! {
             () = context.stop.cancelled() => return Ok(()),
-            read = timeout(context.limits.idle, read) => read,
+            read = timeout(wait, read) => read,
         };
+        wait = limits.idle;
         match read {
             Err(_elapsed) => return Err(DropReason::Idle),
             Ok(Err(ReadError::TooLong)) => return Err(DropReason::TooLong),
@@ -150,20 +162,23 @@ async fn serve_connection(
             }
         };
         context.counters.answer(reply.sent());
-        // Prefix and message in one write (RFC 7766 section 8).
-        let mut framed = Vec::with_capacity(2 + reply.bytes.len());
-        let length = u16::try_from(reply.bytes.len()).map_err(|_| DropReason::SendFailed)?;
-        framed.extend_from_slice(&length.to_be_bytes());
-        framed.extend_from_slice(&reply.bytes);
-        match timeout(context.limits.idle, stream.write_all(&framed)).await {
-            Err(_elapsed) => return Err(DropReason::Idle),
-            Ok(Err(error)) => {
-                tracing::debug!(%client, %error, "sending over TCP");
-                return Err(DropReason::SendFailed);
+        for message in std::iter::once(&reply.bytes).chain(&reply.further) {
+            // Prefix and message in one write (RFC 7766 section 8).
+            let mut framed = Vec::with_capacity(2 + message.len());
+            let length = u16::try_from(message.len()).map_err(|_| DropReason::SendFailed)?;
+            framed.extend_from_slice(&length.to_be_bytes());
+            framed.extend_from_slice(message);
+            match timeout(limits.write, stream.write_all(&framed)).await {
+                Err(_elapsed) => return Err(DropReason::Idle),
+                Ok(Err(error)) => {
+                    tracing::debug!(%client, %error, "sending over TCP");
+                    return Err(DropReason::SendFailed);
+                }
+                Ok(Ok(())) => {}
             }
-            Ok(Ok(())) => {}
         }
     }
+    Ok(())
 }
 
 enum ReadError {

@@ -28,6 +28,7 @@ pub(super) fn bare(header: Header, rcode: ResponseCode) -> Encoded {
         bytes,
         rcode,
         truncated: false,
+        further: Vec::new(),
     }
 }
 
@@ -82,6 +83,7 @@ pub(super) fn reply(asked: Asked<'_>, reply: &Reply, bytes_max: usize) -> Encode
         bytes,
         rcode,
         truncated: flags.truncated,
+        further: Vec::new(),
     }
 }
 

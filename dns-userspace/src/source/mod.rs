@@ -4,6 +4,7 @@
 //! Nothing downstream may know which source it is.
 
 pub mod manifests;
+pub mod selector;
 
 use std::{fmt, future::Future};
 

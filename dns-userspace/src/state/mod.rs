@@ -6,6 +6,7 @@
 //! itself is long, never what the cluster is.
 
 mod addresses;
+mod pods;
 mod scope;
 mod slim;
 mod touched;
@@ -15,6 +16,7 @@ mod view;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use addresses::{Addresses, Owner, common_prefix_bits};
+pub use pods::Pods;
 pub use slim::{Port, Protocol, SERVICE_NAME_LABEL, Service, Slice, address_label, is_label};
 pub use touched::Touched;
 pub use view::ServiceView;
@@ -24,6 +26,7 @@ pub use view::ServiceView;
 pub struct State {
     namespaces: BTreeMap<Arc<str>, Namespace>,
     addresses: Addresses,
+    pods: Pods,
 }
 
 /// What is known of a namespace, which may be before the namespace itself is.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 
 use super::{
-    Namespace, SERVICE_NAME_LABEL, Service, Slice, State, Touched, is_label, scope::Scope,
+    Namespace, SERVICE_NAME_LABEL, Service, Slice, State, Touched, is_label, pods, scope::Scope,
 };
 use crate::source::{Change, Kind, Object};
 
@@ -13,7 +13,7 @@ impl State {
     /// Applies one change. What comes back may hold the same thing twice, and things that did not
     /// change, but never misses one that did.
     ///
-    /// Pods change no name yet, and objects whose names cannot be labels are none of DNS's.
+    /// Pods change no name that is listed, and objects whose names cannot be labels are none of DNS's.
     pub fn apply(&mut self, change: Change) -> Vec<Touched> {
         let mut touched = Vec::new();
         match change {
@@ -42,9 +42,16 @@ impl State {
                 Kind::EndpointSlice => {
                     self.set_slice(&key.namespace, &key.name, None, &mut touched);
                 }
-                Kind::Pod => {}
+                Kind::Pod => self.pods.set(&key.namespace, &key.name, None),
             },
-            Change::Upsert(Object::Pod(_)) | Change::Synchronised => {}
+            Change::Upsert(Object::Pod(pod)) => {
+                let address = pods::address_of(&pod);
+                if let (Some(namespace), Some(name)) = (&pod.metadata.namespace, &pod.metadata.name)
+                {
+                    self.pods.set(namespace, name, address);
+                }
+            }
+            Change::Synchronised => {}
         }
         touched
     }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use super::{Addresses, Entry, Namespace, Port, Protocol, Service, Slice, State};
+use super::{Addresses, Entry, Namespace, Pods, Port, Protocol, Service, Slice, State};
 
 impl State {
     /// Whether the namespace exists.
@@ -37,6 +37,11 @@ impl State {
         &self.addresses
     }
 
+    /// The pods that have an address.
+    pub fn pods(&self) -> &Pods {
+        &self.pods
+    }
+
     /// A slice of a visible service.
     pub fn slice(&self, namespace: &str, service: &str, slice: &str) -> Option<&Slice> {
         let namespace = self.namespaces.get(namespace).filter(|ns| ns.exists)?;
@@ -67,8 +72,13 @@ impl<'a> ServiceView<'a> {
     pub fn exists(&self) -> bool {
         match self.service {
             Service::ClusterIp { .. } | Service::ExternalName(_) => true,
-            Service::Headless => self.slices().any(|slice| !slice.is_empty()),
+            Service::Headless => !self.is_empty(),
         }
+    }
+
+    /// Whether none of its endpoints is ready.
+    pub fn is_empty(&self) -> bool {
+        self.slices().all(Slice::is_empty)
     }
 
     /// Its slices; an alias has none.

@@ -1,11 +1,11 @@
 //! The zone itself: the state, how it changes, and what a name holds.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, net::IpAddr};
 
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::CNAME};
 
 use super::{
-    Alias, Node, RrSet, ZoneConfig,
+    Alias, Node, Pods, RrSet, ZoneConfig,
     aliases::Aliases,
     kept::Kept,
     question::{self, Subject},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     source::{Batch, Change},
-    state::{Service, State, Touched},
+    state::{Service, ServiceView, State, Touched},
 };
 
 /// Namespace and name of the service that fronts DNS.
@@ -46,7 +46,7 @@ impl Zone {
     /// A zone without contents.
     pub fn new(mut config: ZoneConfig) -> Self {
         config.origin = fully_qualified(&config.origin);
-        for zone in &mut config.reverse {
+        for zone in config.reverse.iter_mut().chain(&mut config.others) {
             *zone = fully_qualified(zone);
         }
         Self {
@@ -72,6 +72,7 @@ impl Zone {
         let was_synchronised = self.synchronised;
         for change in batch {
             self.synchronised |= change == Change::Synchronised;
+            let change = self.config.shown.seen(change);
             for touched in self.state.apply(change) {
                 self.touch(&touched, &mut names);
                 if let Touched::Service { namespace, service } = &touched {
@@ -134,7 +135,7 @@ impl Zone {
         let Some((zone, subject)) = question::parse(&self.config, &name) else {
             return Node::Absent;
         };
-        if matches!(subject, Subject::Pods(_)) || self.is_kept(&name) {
+        if subject.is_of_pods() || self.config.others.contains(zone) || self.is_kept(&name) {
             return Node::SocketOnly;
         }
         match self.existence(&name, &subject) {
@@ -155,7 +156,8 @@ impl Zone {
         let lower = target.to_lowercase();
         let (zone, subject) = question::parse(&self.config, &lower)?;
         // The names of pods are not touched when they change.
-        if matches!(subject, Subject::Pods(_))
+        if subject.is_of_pods()
+            || self.config.others.contains(zone)
             || self.existence(&lower, &subject) != Existence::Exists
             || self.is_kept_if_it_exists(&lower)
         {
@@ -182,6 +184,8 @@ impl Zone {
             | Subject::NameServer
             | Subject::Pods(true) => true,
             Subject::Pods(false) | Subject::Nothing => false,
+            Subject::PodNamespace(namespace) => self.pod_exists(namespace, None),
+            Subject::Pod(namespace, address) => self.pod_exists(namespace, Some(*address)),
             Subject::Namespace(namespace) => self.state.has_namespace(namespace),
             Subject::Service(service) => match self.view(service) {
                 None => false,
@@ -189,7 +193,7 @@ impl Zone {
                     Service::ExternalName(target) => {
                         return alias_target(target).map_or(Existence::Absent, Existence::Alias);
                     }
-                    _ => view.exists(),
+                    _ => self.shows(&view),
                 },
             },
             Subject::Endpoint(service, host) => self
@@ -197,11 +201,11 @@ impl Zone {
                 .is_some_and(|view| !view.endpoint(host).is_empty()),
             Subject::Protocol(service, protocol) => self.view(service).is_some_and(|view| {
                 let mut ports = view.named_ports().into_iter();
-                ports.any(|(candidate, _)| candidate == *protocol)
+                self.shows(&view) && ports.any(|(candidate, _)| candidate == *protocol)
             }),
-            Subject::Port(service, protocol, port) => self
-                .view(service)
-                .is_some_and(|view| view.named_ports().contains(&(*protocol, port.as_str()))),
+            Subject::Port(service, protocol, port) => self.view(service).is_some_and(|view| {
+                self.shows(&view) && view.named_ports().contains(&(*protocol, port.as_str()))
+            }),
             Subject::Address(address) => !self.state.addresses().owners(*address).is_empty(),
             Subject::Prefix(prefix) => self.state.addresses().any_in(prefix.range()),
         };
@@ -210,6 +214,37 @@ impl Zone {
         } else {
             Existence::Absent
         }
+    }
+}
+
+impl Zone {
+    /// Whether a service's own name and its ports exist.
+    pub(super) fn shows(&self, view: &ServiceView<'_>) -> bool {
+        let has_address = matches!(view.service, Service::ClusterIp { .. });
+        let is_ignored = || self.config.shown.ignore_empty_service && view.is_empty();
+        view.exists() && !(has_address && is_ignored())
+    }
+
+    /// Whether a pod's name exists, or that of all pods of a namespace.
+    fn pod_exists(&self, namespace: &str, address: Option<IpAddr>) -> bool {
+        let has = |address| self.state.pods().has(address, namespace);
+        self.state.has_namespace(namespace)
+            && match self.config.shown.pods {
+                Pods::Disabled => false,
+                Pods::Insecure => true,
+                Pods::Verified => address.is_none_or(has),
+            }
+    }
+
+    /// The zone of services that a name lies in.
+    pub fn domain_of(&self, name: &Name) -> Option<&Name> {
+        let zone = self.zone_of(name)?;
+        self.config.domains().find(|domain| *domain == zone)
+    }
+
+    /// The namespace of the pod that has an address; known with `pods verified` only.
+    pub fn namespace_of_pod(&self, address: IpAddr) -> Option<&str> {
+        self.state.pods().namespace_of(address)
     }
 }
 

@@ -121,6 +121,10 @@ impl Zone {
                 add_subtree(&mut subtrees, name.clone());
             }
         }
+        let others = self.config.others.iter();
+        for other in others.filter(|other| self.config.zones().any(|zone| zone.zone_of(other))) {
+            add_subtree(&mut subtrees, other.clone());
+        }
         if let Some(pods) = self.config.name(&["pod"]) {
             add_subtree(&mut subtrees, pods);
         }

@@ -64,6 +64,15 @@ impl Zone {
         }
     }
 
+    /// The target of the alias that an answer ends with, if that is in none of our zones and was to be followed.
+    pub fn left_to_others(&self, answer: &Answer, rtype: RecordType) -> Option<Name> {
+        let RData::CNAME(CNAME(target)) = &answer.answers.last()?.data else {
+            return None;
+        };
+        let is_elsewhere = !stops_at_alias(rtype) && self.zone_of(target).is_none();
+        is_elsewhere.then(|| target.clone())
+    }
+
     /// The `RRset` that was asked for, or NODATA.
     fn finish(
         &self,

@@ -24,8 +24,10 @@ mod names;
 mod question;
 mod records;
 pub mod reverse;
+mod shown;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use hickory_proto::{
     op::ResponseCode,
@@ -34,6 +36,8 @@ use hickory_proto::{
 
 pub use authority::Zone;
 pub use kept::Kept;
+pub use names::below;
+pub use shown::{Pods, Shown};
 
 /// What an owner name holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,12 +92,16 @@ pub struct Answer {
 }
 
 /// How zones are named and timed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ZoneConfig {
     /// The cluster's domain, `cluster.local.`
     pub origin: Name,
+    /// Other domains with the same names, which only the socket answers for. PTR records name the first domain.
+    pub others: Vec<Name>,
     /// Reverse zones that we are the authority of; a PTR question outside them is not ours.
     pub reverse: Vec<Name>,
     /// TTL of every record and the SOA's minimum, seconds.
     pub ttl: u32,
+    /// What of the cluster they hold.
+    pub shown: Shown,
 }

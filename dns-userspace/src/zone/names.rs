@@ -27,9 +27,8 @@ impl Zone {
             .namespaces()
             .filter_map(|namespace| self.config.name(&[namespace, "svc"]));
         let services = self.state.services();
-        let services = services.flat_map(|(namespace, service, view)| {
-            service_names(&self.config, namespace, service, &view)
-        });
+        let services = services
+            .flat_map(|(namespace, service, view)| service_names(self, namespace, service, &view));
         let mut before: Option<IpAddr> = None;
         let skip: HashSet<Name> = fixed.iter().cloned().collect();
         let addresses = self.state.addresses().iter().flat_map(move |address| {
@@ -66,6 +65,16 @@ impl Zone {
                 host,
             } => {
                 names.extend(config.name(&[host, service, namespace, "svc"]));
+                // With its last endpoint, or its first, the service itself may go or come.
+                if config.shown.ignore_empty_service
+                    && let Some(view) = self.state.service(namespace, service)
+                {
+                    names.extend(config.service(namespace, service));
+                    for (protocol, port) in view.named_ports() {
+                        names.extend(config.port(namespace, service, protocol, port));
+                        names.extend(config.protocol(namespace, service, protocol));
+                    }
+                }
             }
             Touched::Port {
                 namespace,
@@ -74,7 +83,7 @@ impl Zone {
                 protocol,
             } => {
                 names.extend(config.port(namespace, service, *protocol, port));
-                names.extend(config.name(&[protocol.label(), service, namespace, "svc"]));
+                names.extend(config.protocol(namespace, service, *protocol));
             }
             Touched::Address {
                 address,
@@ -89,11 +98,7 @@ impl Zone {
 impl ZoneConfig {
     /// `labels` in front of the origin; `None` if that is longer than a name can be.
     pub(super) fn name(&self, labels: &[&str]) -> Option<Name> {
-        let name = labels.iter().try_fold(Name::new(), |name, label| {
-            // As bytes: text would be put through IDNA, which is slow and none of ours.
-            name.append_label(label.as_bytes()).ok()
-        })?;
-        name.append_domain(&self.origin).ok()
+        below(&self.origin, labels)
     }
 
     /// `<svc>.<ns>.svc.<zone>`
@@ -101,19 +106,44 @@ impl ZoneConfig {
         self.name(&[service, namespace, "svc"])
     }
 
+    fn protocol(&self, ns: &str, service: &str, protocol: Protocol) -> Option<Name> {
+        self.name(&[protocol.label(), service, ns, "svc"])
+    }
+
     fn port(&self, ns: &str, service: &str, protocol: Protocol, port: &str) -> Option<Name> {
         self.name(&[&format!("_{port}"), protocol.label(), service, ns, "svc"])
     }
 
-    /// The origin and the reverse zones.
+    /// The origin and the reverse zones: those that the kernel has, too.
     pub fn zones(&self) -> impl Iterator<Item = &Name> {
         std::iter::once(&self.origin).chain(&self.reverse)
     }
+
+    /// The zones that hold services.
+    pub(super) fn domains(&self) -> impl Iterator<Item = &Name> {
+        std::iter::once(&self.origin).chain(&self.others)
+    }
+
+    /// Every zone.
+    pub(super) fn all_zones(&self) -> impl Iterator<Item = &Name> {
+        self.zones().chain(&self.others)
+    }
+}
+
+/// `labels` in front of a domain; `None` if that is longer than a name can be.
+pub fn below(domain: &Name, labels: &[&str]) -> Option<Name> {
+    let name = labels.iter().try_fold(Name::new(), |name, label| {
+        // As bytes: text would be put through IDNA, which is slow and none of ours.
+        name.append_label(label.as_bytes()).ok()
+    })?;
+    name.append_domain(domain).ok()
 }
 
 /// The names that exist whatever the cluster holds.
 fn fixed_names(config: &ZoneConfig) -> Vec<Name> {
-    let mut names: HashSet<Name> = config.zones().cloned().collect();
+    let within = |other: &&Name| config.zones().any(|zone| zone.zone_of(other));
+    let others = config.others.iter().filter(within);
+    let mut names: HashSet<Name> = config.zones().chain(others).cloned().collect();
     for labels in [
         &["svc"][..],
         &["pod"],
@@ -124,7 +154,7 @@ fn fixed_names(config: &ZoneConfig) -> Vec<Name> {
         names.extend(config.name(labels));
     }
     // Between a zone and another that it lies in.
-    for zone in config.zones() {
+    for zone in config.all_zones() {
         let mut above = zone.clone();
         while !above.is_root() {
             above = above.base_name();
@@ -136,24 +166,22 @@ fn fixed_names(config: &ZoneConfig) -> Vec<Name> {
     names.into_iter().collect()
 }
 
-fn service_names(
-    config: &ZoneConfig,
-    namespace: &str,
-    service: &str,
-    view: &ServiceView<'_>,
-) -> Vec<Name> {
+fn service_names(zone: &Zone, namespace: &str, service: &str, view: &ServiceView<'_>) -> Vec<Name> {
+    let config = &zone.config;
     let mut names = Vec::new();
-    if view.exists() {
+    let is_shown = zone.shows(view);
+    if is_shown {
         names.extend(config.service(namespace, service));
     }
     if matches!(view.service, Service::ExternalName(_)) {
         return names;
     }
     let mut last = None;
-    for (protocol, port) in view.named_ports() {
+    let ports = is_shown.then(|| view.named_ports());
+    for (protocol, port) in ports.into_iter().flatten() {
         // Sorted by protocol, so each comes in one run.
         if last.replace(protocol) != Some(protocol) {
-            names.extend(config.name(&[protocol.label(), service, namespace, "svc"]));
+            names.extend(config.protocol(namespace, service, protocol));
         }
         names.extend(config.port(namespace, service, protocol, port));
     }

@@ -18,8 +18,12 @@ pub enum Subject {
     Version,
     /// `ns.dns.<zone>`, the SOA's primary.
     NameServer,
-    /// `pod.<zone>` (true) or a name below it (false).
+    /// `pod.<zone>` (true) or a name below it that is none of the next two (false).
     Pods(bool),
+    /// `<ns>.pod.<zone>`
+    PodNamespace(String),
+    /// `<address with dashes>.<ns>.pod.<zone>`
+    Pod(String, IpAddr),
     /// `<ns>.svc.<zone>`
     Namespace(String),
     /// `<svc>.<ns>.svc.<zone>`
@@ -38,6 +42,16 @@ pub enum Subject {
     Nothing,
 }
 
+impl Subject {
+    /// Whether it lies in `pod.<zone>`.
+    pub fn is_of_pods(&self) -> bool {
+        matches!(
+            self,
+            Subject::Pods(_) | Subject::PodNamespace(_) | Subject::Pod(..)
+        )
+    }
+}
+
 /// A service, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceName {
@@ -47,14 +61,13 @@ pub struct ServiceName {
 
 /// The zone that a lower-case name lies in, and what the name stands for there.
 pub fn parse<'c>(config: &'c ZoneConfig, name: &Name) -> Option<(&'c Name, Subject)> {
-    let zones = std::iter::once(&config.origin).chain(&config.reverse);
-    let zone = zones
+    let zone = (config.all_zones())
         .filter(|zone| zone.zone_of(name))
         .max_by_key(|zone| zone.iter().len())?;
     let labels = name.iter().len() - zone.iter().len();
     let subject = if labels == 0 {
         Subject::Apex
-    } else if zone == &config.origin {
+    } else if config.domains().any(|domain| domain == zone) {
         forward(name, labels)
     } else {
         match Prefix::of_name(name) {
@@ -69,8 +82,7 @@ pub fn parse<'c>(config: &'c ZoneConfig, name: &Name) -> Option<(&'c Name, Subje
 
 /// Whether a lower-case name has a zone of ours below it, and so exists in the zone above.
 pub fn is_above_a_zone(config: &ZoneConfig, name: &Name) -> bool {
-    let zones = std::iter::once(&config.origin).chain(&config.reverse);
-    zones
+    (config.all_zones())
         .filter(|zone| zone.iter().len() > name.iter().len())
         .any(|zone| name.zone_of(zone))
 }
@@ -101,6 +113,11 @@ fn forward(name: &Name, relative: usize) -> Subject {
         ["dns-version"] => Subject::Version,
         ["dns", "ns"] => Subject::NameServer,
         ["pod"] => Subject::Pods(true),
+        ["pod", ns] => Subject::PodNamespace((*ns).to_owned()),
+        ["pod", ns, pod] => match pod_address(pod) {
+            Some(address) => Subject::Pod((*ns).to_owned(), address),
+            None => Subject::Pods(false),
+        },
         ["pod", ..] => Subject::Pods(false),
         ["svc", ns] => Subject::Namespace((*ns).to_owned()),
         ["svc", ns, service] => Subject::Service(named(ns, service)),
@@ -116,6 +133,13 @@ fn forward(name: &Name, relative: usize) -> Subject {
         },
         _ => Subject::Nothing,
     }
+}
+
+/// The address that a pod's label spells, in any of its forms, as `CoreDNS` takes them.
+fn pod_address(label: &str) -> Option<IpAddr> {
+    let is_v4 = label.matches('-').count() == 3 && !label.contains("--");
+    let address = label.replace('-', if is_v4 { "." } else { ":" });
+    Some(address.parse::<IpAddr>().ok()?.to_canonical())
 }
 
 fn protocol(label: &str) -> Option<Protocol> {

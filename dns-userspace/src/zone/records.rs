@@ -14,6 +14,7 @@ use hickory_proto::rr::{
 use super::{
     RrSet, Zone,
     authority::DNS_SERVICE,
+    names::below,
     question::{ServiceName, Subject},
     reverse::Prefix,
 };
@@ -51,7 +52,7 @@ impl Zone {
         let rdata = match (subject, rtype) {
             (Subject::Apex, RecordType::SOA) => vec![self.soa_rdata(zone)],
             (Subject::Apex, RecordType::NS) => {
-                let (server, addresses) = self.name_server()?;
+                let (server, addresses) = self.name_server(zone)?;
                 additionals = self.address_records(&server, &addresses);
                 vec![RData::NS(NS(server))]
             }
@@ -64,19 +65,23 @@ impl Zone {
                 vec![RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()]))]
             }
             (Subject::NameServer, RecordType::A | RecordType::AAAA) => {
-                addresses_of_type(&self.name_server()?.1, rtype)
+                addresses_of_type(&self.name_server(zone)?.1, rtype)
             }
             (Subject::Service(name), RecordType::A | RecordType::AAAA) => {
                 addresses_of_type(&self.view(name)?.addresses(), rtype)
+            }
+            (Subject::Pod(_, address), RecordType::A | RecordType::AAAA) => {
+                addresses_of_type(&BTreeSet::from([*address]), rtype)
             }
             (Subject::Endpoint(name, host), RecordType::A | RecordType::AAAA) => {
                 addresses_of_type(&self.view(name)?.endpoint(host), rtype)
             }
             (Subject::Service(name), RecordType::SRV) => {
-                return self.services(name, &|_| true);
+                return self.services(zone, name, &|_| true);
             }
             (Subject::Port(name, protocol, port), RecordType::SRV) => {
-                return self.services(name, &|candidate| is_named(candidate, *protocol, port));
+                let wanted = |candidate: &Port| is_named(candidate, *protocol, port);
+                return self.services(zone, name, &wanted);
             }
             _ => return None,
         };
@@ -125,16 +130,24 @@ impl Zone {
 
     /// The service that fronts DNS in every cluster; without it the SOA's primary, which has no
     /// address then.
-    fn name_server(&self) -> Option<(Name, BTreeSet<IpAddr>)> {
+    fn name_server(&self, zone: &Name) -> Option<(Name, BTreeSet<IpAddr>)> {
+        let domain = self.domain_for(zone);
         let (namespace, service) = DNS_SERVICE;
         let view = self.state.service(namespace, service);
         let addresses = view.map(|view| view.addresses()).unwrap_or_default();
         let server = if addresses.is_empty() {
-            self.config.name(&["ns", "dns"])?
+            below(&domain, &["ns", "dns"])?
         } else {
-            self.config.service(namespace, service)?
+            below(&domain, &[service, namespace, "svc"])?
         };
         Some((server, addresses))
+    }
+
+    /// The domain whose names are the targets of records in a zone, in lower case.
+    fn domain_for(&self, zone: &Name) -> Name {
+        let mut others = self.config.others.iter();
+        let found = others.find(|other| *other == zone);
+        found.unwrap_or(&self.config.origin).clone()
     }
 
     /// The service whose cluster IP it is; else each service that has it as an endpoint.
@@ -162,9 +175,15 @@ impl Zone {
     }
 
     /// SRV records for the ports that `wanted` picks.
-    fn services(&self, name: &ServiceName, wanted: &dyn Fn(&Port) -> bool) -> Option<RrSet> {
+    fn services(
+        &self,
+        zone: &Name,
+        name: &ServiceName,
+        wanted: &dyn Fn(&Port) -> bool,
+    ) -> Option<RrSet> {
         let view = self.view(name)?;
-        let own = self.config.service(&name.namespace, &name.service)?;
+        let labels = [name.service.as_str(), &name.namespace, "svc"];
+        let own = below(&self.domain_for(zone), &labels)?;
         let (targets, additionals, count): (Vec<(Name, u16)>, _, _) = match view.service {
             Service::ClusterIp { addresses, ports } => {
                 let ports: Vec<&Port> = ports.iter().filter(|port| wanted(port)).collect();

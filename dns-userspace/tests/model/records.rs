@@ -109,6 +109,7 @@ fn zone() -> Zone {
         origin: parse("cluster.local."),
         reverse: Vec::new(),
         ttl: 5,
+        ..ZoneConfig::default()
     })
 }
 

@@ -391,6 +391,7 @@ fn before_the_first_synchronisation_our_zones_are_servfail() {
         origin: parse("cluster.local."),
         reverse: vec![parse("in-addr.arpa.")],
         ttl: 5,
+        ..ZoneConfig::default()
     }));
     let rcode = |text| {
         let reply = respond(&query(text, A), Transport::Udp, &zone).unwrap();

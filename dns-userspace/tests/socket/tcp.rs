@@ -95,7 +95,7 @@ async fn silence_is_not_the_end_of_the_connection() {
 #[tokio::test]
 async fn idle_connections_are_closed() {
     let limits = TcpLimits {
-        idle: Duration::from_millis(200),
+        read: Duration::from_millis(200),
         ..TcpLimits::default()
     };
     let server = start("127.0.0.1:0", limits).await;
@@ -108,9 +108,41 @@ async fn idle_connections_are_closed() {
 }
 
 #[tokio::test]
+async fn another_query_has_a_time_of_its_own() {
+    let limits = TcpLimits {
+        idle: Duration::from_millis(200),
+        ..TcpLimits::default()
+    };
+    let server = start("127.0.0.1:0", limits).await;
+    let mut stream = connect(server.address).await;
+    let asked = framed(&query("web.shop.svc.cluster.local", A));
+    stream.write_all(&asked).await.unwrap();
+    read_reply(&mut stream).await;
+    assert_closed(&mut stream).await;
+    assert_eq!(server.counters.snapshot().dropped["idle"], 1);
+}
+
+#[tokio::test]
+async fn a_connection_ends_behind_its_last_query() {
+    let limits = TcpLimits {
+        queries: Some(2),
+        ..TcpLimits::default()
+    };
+    let server = start("127.0.0.1:0", limits).await;
+    let mut stream = connect(server.address).await;
+    for _ in 0..2 {
+        let asked = framed(&query("web.shop.svc.cluster.local", A));
+        stream.write_all(&asked).await.unwrap();
+        read_reply(&mut stream).await;
+    }
+    assert_closed(&mut stream).await;
+    assert_eq!(server.counters.snapshot().dropped["idle"], 0);
+}
+
+#[tokio::test]
 async fn a_slow_reader_is_cut_off_and_delays_nobody() {
     let limits = TcpLimits {
-        idle: Duration::from_millis(500),
+        write: Duration::from_millis(500),
         ..TcpLimits::default()
     };
     let server = start("127.0.0.1:0", limits).await;

@@ -2,6 +2,7 @@
 //! logged. The cases are in `cases/*/*.txt`; `script.rs` says what they may consist of.
 
 mod certificates;
+mod cluster;
 mod log;
 mod script;
 mod text;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -21,6 +21,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::{
     certificates::Certificates,
+    cluster::Cluster,
     log::Lines,
     script::Case,
     text,
@@ -32,11 +33,14 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// For what must not come.
 const QUIET: Duration = Duration::from_millis(60);
 
-type Answer = JoinHandle<Result<Vec<u8>, socket::DropReason>>;
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
+
+type Answer = JoinHandle<Result<Vec<Vec<u8>>, socket::DropReason>>;
 
 struct World {
     directory: TempDir,
     environment: Environment,
+    cluster: Option<Cluster>,
     servers: Servers,
     server: Arc<Server>,
     touches_changed: watch::Receiver<()>,
@@ -95,10 +99,16 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
         }
         let servers = built.map_err(|error| error.to_string())?;
         let server = Arc::clone(servers.iter().next().unwrap().1);
+        let mut cluster = None;
+        if case.files.iter().any(|(name, _)| name.contains(".yaml")) {
+            let cluster = cluster.insert(Cluster::start(directory.path()));
+            cluster.next(&environment).await?;
+        }
         let mut world = World {
             directory,
             touches_changed: environment.touches_changed().subscribe(),
             environment,
+            cluster,
             servers,
             server,
             upstreams,
@@ -193,6 +203,10 @@ impl World {
                 tokio::time::advance(Duration::from_secs_f64(rest.parse().unwrap())).await;
                 tokio::time::resume();
             }
+            "cluster" if rest == "changes" => {
+                let cluster = self.cluster.as_mut().ok_or("no manifests")?;
+                return cluster.next(&self.environment).await;
+            }
             "cluster" => {
                 for zone in self.environment.clusters() {
                     zone.write().unwrap().apply(vec![Change::Synchronised], 1);
@@ -212,6 +226,11 @@ impl World {
         let mut transport = Transport::Udp;
         let mut id = 0x1234;
         let at_a_glance = !words.contains(&"slowly");
+        let mut client = CLIENT;
+        if let [before @ .., "from", address] = words.as_slice() {
+            client = address.parse().unwrap();
+            words = before.to_vec();
+        }
         words.retain(|word| match word.strip_prefix("id=") {
             Some(number) => {
                 id = number.parse().unwrap();
@@ -224,12 +243,18 @@ impl World {
             }
             None => true,
         });
-        self.ask_bytes(text::query(id, &words), transport, at_a_glance);
+        self.ask_bytes(text::query(id, &words), transport, client, at_a_glance);
     }
 
-    fn ask_bytes(&mut self, message: Vec<u8>, transport: Transport, at_a_glance: bool) {
+    fn ask_bytes(
+        &mut self,
+        message: Vec<u8>,
+        transport: Transport,
+        client: IpAddr,
+        at_a_glance: bool,
+    ) {
         let path = socket::Path {
-            client: "192.0.2.99:9999".parse().unwrap(),
+            client: (client, 9999).into(),
             local: "192.0.2.53:53".parse().unwrap(),
             transport,
         };
@@ -237,10 +262,10 @@ impl World {
         let answer = tokio::spawn(async move {
             let mut known = Vec::new();
             if at_a_glance && socket::glance(&message, path, &*server, &mut known).is_some() {
-                return Ok(known);
+                return Ok(vec![known]);
             }
             let reply = socket::answer(&message, path, &*server).await?;
-            Ok(reply.bytes)
+            Ok(std::iter::once(reply.bytes).chain(reply.further).collect())
         });
         self.waiting.push_back((asked, answer));
     }
@@ -249,15 +274,24 @@ impl World {
     async fn answer(&mut self, expected: &str) -> Result<(), String> {
         let (asked, answer) = self.waiting.pop_front().ok_or("nobody asked")?;
         let answer = timeout(PATIENCE, answer).await.map_err(|_| "no answer")?;
-        let bytes = answer.unwrap().map_err(|reason| format!("{reason:?}"))?;
+        let messages = match answer.unwrap() {
+            Ok(messages) => messages,
+            Err(reason) => return check("answer", &format!("none, {}", reason.name()), expected),
+        };
         let question = 12..12 + asked[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
-        if bytes[..2] != asked[..2] || bytes[question.clone()] != asked[question] {
-            return Err(format!(
-                "not the client's ID and question: {}",
-                text::hex(&bytes)
-            ));
+        for bytes in &messages {
+            if bytes[..2] != asked[..2] || bytes[question.clone()] != asked[question.clone()] {
+                return Err(format!(
+                    "not the client's ID and question: {}",
+                    text::hex(bytes)
+                ));
+            }
         }
-        check("answer", &text::show_reply(&bytes), expected)
+        let shown: Vec<String> = messages
+            .iter()
+            .map(|bytes| text::show_reply(bytes))
+            .collect();
+        check("answer", &shown.join(" | "), expected)
     }
 
     async fn line(&mut self) -> Result<String, String> {
@@ -346,7 +380,7 @@ impl World {
             }
             "returns" => {
                 let message = upstream.received(None)?.bytes.clone();
-                self.ask_bytes(message, Transport::Udp, true);
+                self.ask_bytes(message, Transport::Udp, CLIENT, true);
                 Ok(())
             }
             _ if verb.starts_with("says") => {

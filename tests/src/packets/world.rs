@@ -22,6 +22,7 @@ pub fn zone_of(yaml: &str) -> Zone {
         origin: name("cluster.local."),
         reverse: vec![name("in-addr.arpa."), name("ip6.arpa.")],
         ttl: 5,
+        ..ZoneConfig::default()
     });
     let objects = manifests::yaml(yaml).expect("manifests of a test");
     let mut batch: Vec<Change> = objects.into_iter().map(Change::Upsert).collect();

@@ -215,8 +215,8 @@ mod tests {
     fn zone(origin: &str) -> Arc<RwLock<Zone>> {
         Arc::new(RwLock::new(Zone::new(ZoneConfig {
             origin: name(origin),
-            reverse: Vec::new(),
             ttl: 5,
+            ..ZoneConfig::default()
         })))
     }
 

@@ -206,6 +206,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
             origin: args.zone,
             reverse: args.reverse_zone,
             ttl: args.ttl,
+            ..ZoneConfig::default()
         },
         control: args.control,
         rotate,

@@ -76,7 +76,8 @@ impl Sites {
             }
             let config = ServerConfig {
                 listen: vec![listen.address],
-                ..ServerConfig::default()
+                udp_sockets: server.udp_sockets(),
+                tcp_limits: server.tcp_limits(),
             };
             let service: Arc<dyn Service> = Arc::clone(server) as _;
             sockets.push((Server::bind(config)?, service));

@@ -41,6 +41,7 @@ pub fn zone() -> Zone {
         origin: name("cluster.local."),
         reverse: vec![name("in-addr.arpa.")],
         ttl: 5,
+        ..ZoneConfig::default()
     });
     let namespace = Namespace {
         metadata: ObjectMeta {

@@ -17,6 +17,7 @@ use tracing::warn;
 use super::{
     assign::{assign, fill_in, lacks_address},
     catalogue::Catalogue,
+    normal::named_namespace,
 };
 use crate::source::{Batch, Change, Kind, Object, ObjectKey};
 
@@ -86,10 +87,10 @@ impl Cluster {
             }
             (None, Kind::Namespace) if self.population.contains_key(&key.name) => {
                 Some(Object::Namespace(Box::new(Namespace {
-                    metadata: ObjectMeta {
+                    metadata: named_namespace(ObjectMeta {
                         name: Some(key.name.clone()),
                         ..ObjectMeta::default()
-                    },
+                    }),
                     ..Namespace::default()
                 })))
             }

@@ -10,6 +10,9 @@ use crate::{
 /// The namespace of an object that names none.
 const NAMESPACE_DEFAULT: &str = "default";
 
+/// See [`named_namespace`].
+const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 /// `kubectl apply` leaves a copy of the whole object here.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -54,6 +57,7 @@ pub fn normalise(object: &mut Object) -> Result<(), NameError> {
     }
     if kind == Kind::Namespace {
         metadata.namespace = None;
+        *metadata = named_namespace(std::mem::take(metadata));
         return Ok(());
     }
     let namespace = metadata.namespace.take().filter(|name| !name.is_empty());
@@ -63,6 +67,15 @@ pub fn normalise(object: &mut Object) -> Result<(), NameError> {
     }
     metadata.namespace = Some(namespace);
     Ok(())
+}
+
+/// The API server gives each namespace a label with its name.
+pub fn named_namespace(mut metadata: ObjectMeta) -> ObjectMeta {
+    if let Some(name) = metadata.name.clone() {
+        let labels = metadata.labels.get_or_insert_default();
+        labels.insert(NAMESPACE_NAME_LABEL.to_owned(), name);
+    }
+    metadata
 }
 
 fn metadata_mut(object: &mut Object) -> &mut ObjectMeta {

@@ -172,6 +172,7 @@ fn narrow_reverse_zones() {
         origin: name("Cluster.Local"),
         reverse: vec![name("10.in-addr.arpa."), name("0.96.10.in-addr.arpa.")],
         ttl: 30,
+        ..ZoneConfig::default()
     });
     let mut batch = upserts(include_str!("cluster-ip.yaml"));
     batch.push(Change::Synchronised);
@@ -286,5 +287,40 @@ fn only_the_socket_answers_for_pods_and_aliases_that_lead_elsewhere() {
     assert_eq!(
         zone.node(&name("a.out.shop.svc.cluster.local.")),
         Node::Absent
+    );
+}
+
+#[test]
+fn a_domain_below_the_first_is_left_to_the_socket() {
+    let mut zone = Zone::new(ZoneConfig {
+        others: vec![name("a.b.cluster.local."), name("example.org.")],
+        ..super::config()
+    });
+    let mut batch = upserts(include_str!("cluster-ip.yaml"));
+    batch.push(Change::Synchronised);
+    zone.apply(batch, NOW);
+    assert_eq!(
+        zone.undenied_below(),
+        [name("pod.cluster.local."), name("a.b.cluster.local.")]
+    );
+    for text in [
+        "a.b.cluster.local.",
+        "web.shop.svc.a.b.cluster.local.",
+        "none.a.b.cluster.local.",
+        "web.shop.svc.example.org.",
+    ] {
+        assert_eq!(zone.node(&name(text)), Node::SocketOnly, "{text}");
+    }
+    assert_eq!(
+        zone.node(&name("b.cluster.local.")),
+        Node::Records(Vec::new())
+    );
+    let names: Vec<Name> = zone.names().collect();
+    assert!(names.contains(&name("b.cluster.local.")));
+    assert!(names.contains(&name("a.b.cluster.local.")));
+    assert!(
+        !names
+            .iter()
+            .any(|listed| name("example.org.").zone_of(listed))
     );
 }

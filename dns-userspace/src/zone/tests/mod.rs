@@ -19,11 +19,16 @@ fn name(text: &str) -> Name {
 }
 
 fn empty_zone() -> Zone {
-    Zone::new(ZoneConfig {
+    Zone::new(config())
+}
+
+fn config() -> ZoneConfig {
+    ZoneConfig {
         origin: name("cluster.local."),
         reverse: vec![name("in-addr.arpa."), name("ip6.arpa.")],
         ttl: 5,
-    })
+        ..ZoneConfig::default()
+    }
 }
 
 /// The changes that bring what a text of manifests holds.

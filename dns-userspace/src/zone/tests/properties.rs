@@ -16,11 +16,11 @@ use super::{
 };
 use crate::{
     source::Change,
-    zone::{Node, RrSet, records::TYPES},
+    zone::{Node, Pods, RrSet, Shown, ZoneConfig, records::TYPES},
 };
 
-fn rebuilt(objects: &Objects, serial: u32) -> Zone {
-    let mut zone = empty_zone();
+fn rebuilt(config: &ZoneConfig, objects: &Objects, serial: u32) -> Zone {
+    let mut zone = Zone::new(config.clone());
     let mut batch: Vec<Change> = objects.values().cloned().map(Change::Upsert).collect();
     batch.push(Change::Synchronised);
     zone.apply(batch, serial);
@@ -38,14 +38,33 @@ fn node<'n>(nodes: &'n BTreeMap<Name, Node>, name: &Name) -> &'n Node {
     nodes.get(name).unwrap_or(&Node::Absent)
 }
 
+/// The options, each on its own and together.
+fn configs() -> impl Strategy<Value = ZoneConfig> {
+    let flags = any::<[bool; 5]>();
+    flags.prop_map(
+        |[ignore_empty_service, no_endpoints, few, pods, others]| ZoneConfig {
+            others: (others.then(|| name("other.svc.cluster.local.")).into_iter()).collect(),
+            shown: Shown {
+                namespaces: (few.then(|| "shop".to_owned()).into_iter()).collect(),
+                pods: if pods { Pods::Insecure } else { Pods::Disabled },
+                ignore_empty_service,
+                no_endpoints: no_endpoints && few,
+                ..Shown::default()
+            },
+            ..super::config()
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn incremental_is_rebuilt_and_touched_is_complete(
+        config in configs(),
         batches in vec(vec(change(), 1..5), 1..16),
     ) {
-        let mut zone = empty_zone();
+        let mut zone = Zone::new(config.clone());
         zone.apply(vec![Change::Synchronised], NOW);
         let mut objects = Objects::new();
         let mut before = nodes(&zone);
@@ -64,7 +83,7 @@ proptest! {
                 let changed = node(&before, name) != node(&after, name);
                 prop_assert!(!changed || distinct.contains(name), "{} was not touched", name);
             }
-            prop_assert_eq!(&after, &nodes(&rebuilt(&objects, zone.serial)));
+            prop_assert_eq!(&after, &nodes(&rebuilt(&config, &objects, zone.serial)));
             before = after;
         }
     }
@@ -90,8 +109,12 @@ proptest! {
     }
 
     #[test]
-    fn lookup_and_node_agree(changes in vec(change(), 1..30), case in any::<u64>()) {
-        let mut zone = empty_zone();
+    fn lookup_and_node_agree(
+        config in configs(),
+        changes in vec(change(), 1..30),
+        case in any::<u64>(),
+    ) {
+        let mut zone = Zone::new(config);
         zone.apply(changes, NOW);
         zone.apply(vec![Change::Synchronised], NOW);
         let absent = ["nope.svc.cluster.local.", "x.web.shop.svc.cluster.local.", "9.in-addr.arpa."];

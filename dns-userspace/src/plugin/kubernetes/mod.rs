@@ -1,0 +1,127 @@
+//! `kubernetes`: the names of the cluster.
+//!
+//! ```text
+//! kubernetes [ZONES...] {
+//!     namespaces NAMESPACE...         these only; all unless given
+//!     namespace_labels SELECTOR       only those with such labels
+//!     labels SELECTOR                 only services, slices and pods with such labels
+//!     pods disabled|insecure|verified 1-2-3-4.NAMESPACE.pod.ZONE; disabled unless given
+//!     endpoint_pod_names              endpoints without a host name are called as their pods
+//!     noendpoints                     no names of endpoints, and no headless services
+//!     ignore empty_service            a service without a ready endpoint does not exist
+//!     ttl SECONDS                     5 unless given, at most 3600
+//!     fallthrough [ZONES...]          what does not exist there is asked of the next plugin
+//!     startup_timeout DURATION        taken and without effect: until all is in, answers are SERVFAIL
+//!     upstream                        taken and without effect, as in CoreDNS since 1.5
+//!     endpoint, tls, kubeconfig, apiserver_qps, apiserver_burst, apiserver_max_inflight
+//! }
+//! ```
+//!
+//! The last line is about the API server. With manifests there is none, so these are checked for their form, and a
+//! warning says that they are without effect: a cluster's Corefile works as it is.
+//!
+//! An alias (`ExternalName`) of a name in none of the zones is resolved by asking the server for that name, as if a
+//! client did. If nothing comes of it, the CNAME stands alone.
+//!
+//! What `CoreDNS` does differently:
+//!
+//! | | `CoreDNS` | here |
+//! |---|---|---|
+//! | types that follow an alias out of the zones | A, AAAA and some more | all |
+//! | PTR records of namespaces that `namespace_labels` leaves out | answered | do not exist |
+//! | `multicluster`, `zonal` | | an error |
+//!
+//! [`crate::zone`] has the other differences.
+
+mod setup;
+
+use std::sync::{Arc, RwLock};
+
+use async_trait::async_trait;
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{DNSClass, Name, Record, RecordType},
+};
+
+pub(super) use setup::setup;
+
+use super::{Failure, Next, Outcome, Plugin, Reply, Request, Touch};
+use crate::zone::{Zone, below};
+
+struct Kubernetes {
+    cluster: Arc<RwLock<Zone>>,
+    /// Zones below which what does not exist is somebody else's.
+    fallthrough: Vec<Name>,
+}
+
+#[async_trait]
+impl Plugin for Kubernetes {
+    fn name(&self) -> &'static str {
+        "kubernetes"
+    }
+
+    async fn serve(&self, request: &mut Request, next: Next<'_>) -> Outcome {
+        if request.class != u16::from(DNSClass::IN) {
+            return next.run(request).await;
+        }
+        let is_transfer = matches!(request.rtype, RecordType::AXFR | RecordType::IXFR);
+        let (answer, target) = match self.cluster.read() {
+            Ok(zone) => {
+                let answer = zone.lookup(&request.name, request.rtype);
+                let target = answer
+                    .as_ref()
+                    .and_then(|answer| zone.left_to_others(answer, request.rtype));
+                (answer, target)
+            }
+            Err(_poisoned) => {
+                return Err(Failure::new("a change to the zone was left half done"));
+            }
+        };
+        let falls_through = || {
+            let name = request.lower_name();
+            self.fallthrough.iter().any(|zone| zone.zone_of(&name))
+        };
+        let mut reply = match answer {
+            None => return next.run(request).await,
+            // Without `transfer`, which stands ahead of it.
+            Some(_) if is_transfer => return Ok(Reply::bare(ResponseCode::Refused).into()),
+            Some(answer) if answer.rcode == ResponseCode::NXDomain && falls_through() => {
+                return next.run(request).await;
+            }
+            Some(answer) => Reply::from(answer),
+        };
+        if let Some(target) = target
+            && let Some(found) = next.lookup(request, target, request.rtype).await
+        {
+            reply.answers.extend(found.answers);
+            reply.flags.truncated |= found.flags.truncated;
+            // No answer of the kernel's, so it need not look like one.
+            reply.compressed = true;
+        }
+        Ok(reply.into())
+    }
+
+    fn search_path(&self, request: &Request) -> Option<Vec<Name>> {
+        let zone = self.cluster.read().ok()?;
+        let domain = zone.domain_of(&request.name)?;
+        let namespace = zone.namespace_of_pod(request.client.ip())?;
+        [&[namespace, "svc"][..], &["svc"], &[]]
+            .into_iter()
+            .map(|labels| below(domain, labels))
+            .collect()
+    }
+
+    fn transfer(&self, zone: &Name) -> Option<Vec<Record>> {
+        self.cluster.read().ok()?.transfer(zone)
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        // It is what the kernel answers from, but for what is somebody else's.
+        let zones = self.fallthrough.iter().cloned();
+        zones.map(Touch::Absent).collect()
+    }
+
+    fn cluster(&self) -> Option<&Arc<RwLock<Zone>>> {
+        Some(&self.cluster)
+    }
+}

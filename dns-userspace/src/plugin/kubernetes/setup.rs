@@ -1,0 +1,201 @@
+//! Reading `kubernetes`.
+
+use hickory_proto::rr::Name;
+
+use super::{
+    super::{Builder, args},
+    Kubernetes,
+};
+use crate::{
+    corefile::{Directive, Fault},
+    source::selector::Selector,
+    zone::{Pods, Shown, ZoneConfig},
+};
+
+const TTL_DEFAULT: u32 = 5;
+const TTL_MAX: u32 = 3600;
+
+/// The properties, in the order of `CoreDNS`'s documentation.
+const PROPERTIES: [&str; 17] = [
+    "endpoint",
+    "tls",
+    "kubeconfig",
+    "apiserver_qps",
+    "apiserver_burst",
+    "apiserver_max_inflight",
+    "namespaces",
+    "labels",
+    "namespace_labels",
+    "pods",
+    "endpoint_pod_names",
+    "ttl",
+    "noendpoints",
+    "fallthrough",
+    "ignore",
+    "startup_timeout",
+    "upstream",
+];
+
+/// Reads `kubernetes`.
+pub(in super::super) fn setup(
+    builder: &mut Builder<'_>,
+    directives: &[&Directive],
+) -> Result<(), Fault> {
+    let directive = args::once(directives)?;
+    let mut config = zones(builder, directive)?;
+    let mut fallthrough = Vec::new();
+    for property in directive.properties() {
+        match property.name.text.as_str() {
+            "ttl" => {
+                let [ttl] = property.exactly("a number of seconds")?;
+                config.ttl = ttl.parse("a number of seconds")?;
+                if config.ttl > TTL_MAX {
+                    return Err(ttl.not("0 to 3600 seconds"));
+                }
+            }
+            "fallthrough" => fallthrough.extend(builder.fallthrough(property)?),
+            "startup_timeout" => {
+                let [timeout] = property.exactly("a duration")?;
+                timeout.duration()?;
+            }
+            "upstream" => {}
+            "endpoint"
+            | "tls"
+            | "kubeconfig"
+            | "apiserver_qps"
+            | "apiserver_burst"
+            | "apiserver_max_inflight" => of_api_server(property)?,
+            _ => shown(&mut config.shown, property)?,
+        }
+    }
+    if let Some(both) = directive.properties().iter().find(|property| {
+        property.name.text == "namespace_labels" && !config.shown.namespaces.is_empty()
+    }) {
+        return Err(Fault::new(
+            both.span(),
+            "`namespace_labels` together with `namespaces`",
+            "one of them",
+        ));
+    }
+    let cluster = builder.environment.cluster(config);
+    builder.plugins.push(Box::new(Kubernetes {
+        cluster,
+        fallthrough,
+    }));
+    Ok(())
+}
+
+/// The first domain is where PTR records point to.
+fn zones(builder: &Builder<'_>, directive: &Directive) -> Result<ZoneConfig, Fault> {
+    let is_reverse = |zone: &Name| {
+        ["in-addr.arpa.", "ip6.arpa."]
+            .iter()
+            .any(|tree| Name::from_ascii(tree).is_ok_and(|tree| tree.zone_of(zone)))
+    };
+    let zones = builder.zones(&directive.args)?.into_iter();
+    let (reverse, domains): (Vec<Name>, Vec<Name>) = zones.partition(is_reverse);
+    let mut domains = domains.into_iter();
+    let origin = domains.next().ok_or_else(|| {
+        Fault::new(
+            directive.span(),
+            "`kubernetes` without a zone for services",
+            "a zone such as cluster.local",
+        )
+    })?;
+    Ok(ZoneConfig {
+        others: domains.filter(|domain| *domain != origin).collect(),
+        origin,
+        reverse,
+        ttl: TTL_DEFAULT,
+        shown: Shown::default(),
+    })
+}
+
+/// What is shown of the cluster.
+fn shown(shown: &mut Shown, property: &Directive) -> Result<(), Fault> {
+    match property.name.text.as_str() {
+        "namespaces" => {
+            if property.args.is_empty() {
+                return Err(property.wrong_arguments("NAMESPACE..."));
+            }
+            let names = property.args.iter().map(|word| word.text.clone());
+            shown.namespaces.extend(names);
+        }
+        "labels" => shown.labels = Some(selector(property)?),
+        "namespace_labels" => shown.namespace_labels = Some(selector(property)?),
+        "pods" => {
+            let [mode] = property.exactly("disabled, insecure or verified")?;
+            shown.pods = match mode.text.as_str() {
+                "disabled" => Pods::Disabled,
+                "insecure" => Pods::Insecure,
+                "verified" => Pods::Verified,
+                _ => return Err(mode.not("disabled, insecure or verified")),
+            };
+        }
+        "endpoint_pod_names" => {
+            property.exactly::<0>("no arguments")?;
+            shown.endpoint_pod_names = true;
+        }
+        "noendpoints" => {
+            property.exactly::<0>("no arguments")?;
+            shown.no_endpoints = true;
+        }
+        "ignore" => {
+            let [what] = property.exactly("empty_service")?;
+            if what.text != "empty_service" {
+                return Err(what.not("empty_service"));
+            }
+            shown.ignore_empty_service = true;
+        }
+        name @ ("multicluster" | "zonal") => {
+            return Err(Fault::new(
+                property.name.span,
+                format!("hopzero does not have `{name}` of CoreDNS's `kubernetes`"),
+                "names of one cluster, the same in all its topology zones",
+            ));
+        }
+        _ => return Err(property.unknown_property("kubernetes", &PROPERTIES)),
+    }
+    Ok(())
+}
+
+/// All arguments are one selector: commas and spaces may stand between them.
+fn selector(property: &Directive) -> Result<Selector, Fault> {
+    let words: Vec<&str> = (property.args.iter())
+        .map(|word| word.text.as_str())
+        .collect();
+    if words.is_empty() {
+        return Err(property.wrong_arguments("a label selector"));
+    }
+    (words.join(" ").parse()).map_err(|message: String| {
+        Fault::new(
+            property.span(),
+            message,
+            "a label selector, such as app=web,tier in (front, back)",
+        )
+    })
+}
+
+/// How the API server is asked: the cluster comes from manifests.
+fn of_api_server(property: &Directive) -> Result<(), Fault> {
+    let name = property.name.text.as_str();
+    match (name, property.args.len()) {
+        ("endpoint", 0) => return Err(property.wrong_arguments("URL")),
+        ("tls", 3) | ("kubeconfig", 1 | 2) | ("endpoint", _) => {}
+        ("tls", _) => return Err(property.wrong_arguments("CERT KEY CACERT")),
+        ("kubeconfig", _) => return Err(property.wrong_arguments("KUBECONFIG [CONTEXT]")),
+        _ => {
+            let [number] = property.exactly("a number, not negative")?;
+            let number_of = number.parse::<f64>("a number, not negative")?;
+            let is_whole = name == "apiserver_qps" || number.text.parse::<u32>().is_ok();
+            if number_of < 0.0 || !is_whole {
+                return Err(number.not("a number, not negative"));
+            }
+        }
+    }
+    tracing::warn!(
+        target: "plugin/kubernetes",
+        "`{name}` is without effect: the cluster is read from manifests"
+    );
+    Ok(())
+}

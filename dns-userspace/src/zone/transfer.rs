@@ -1,0 +1,76 @@
+//! All records of a zone, for zone transfers.
+
+use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::CNAME};
+
+use super::{
+    Zone,
+    authority::Existence,
+    names::below,
+    question::{self},
+    records::TYPES,
+};
+
+impl Zone {
+    /// The records of one of our zones between two SOA records (RFC 5936 section 2.2); `None` if it is none, or not
+    /// all of it is known.
+    ///
+    /// Names below `pod.<zone>` are not listed: they exist for whatever is asked.
+    pub fn transfer(&self, zone: &Name) -> Option<Vec<Record>> {
+        let zone = self.config.all_zones().find(|ours| *ours == zone)?;
+        if !self.synchronised {
+            return None;
+        }
+        let soa = self.soa_record(zone);
+        let mut records = vec![soa.clone()];
+        let is_other = self.config.others.contains(zone);
+        let holds = if is_other { &self.config.origin } else { zone };
+        let mut names: Vec<Name> = self.names().filter(|name| holds.zone_of(name)).collect();
+        names.sort();
+        for name in names {
+            let name = if is_other {
+                moved(&name, holds, zone)
+            } else {
+                Some(name)
+            };
+            if let Some(name) = name {
+                self.add_records(&mut records, zone, &name);
+            }
+        }
+        records.push(soa);
+        Some(records)
+    }
+
+    fn add_records(&self, records: &mut Vec<Record>, zone: &Name, name: &Name) {
+        let Some((of, subject)) = question::parse(&self.config, name) else {
+            return;
+        };
+        if of != zone || subject.is_of_pods() {
+            return;
+        }
+        match self.existence(name, &subject) {
+            Existence::Absent => {}
+            Existence::Alias(target) => {
+                let cname = RData::CNAME(CNAME(target));
+                records.push(Record::from_rdata(name.clone(), self.config.ttl, cname));
+            }
+            Existence::Exists => {
+                for rtype in TYPES.into_iter().filter(|rtype| *rtype != RecordType::SOA) {
+                    let rrset = self.rrset(zone, &subject, rtype);
+                    records.extend(rrset.into_iter().flat_map(|rrset| {
+                        let record = |data| Record::from_rdata(name.clone(), rrset.ttl, data);
+                        rrset.rdata.into_iter().map(record).collect::<Vec<_>>()
+                    }));
+                }
+            }
+        }
+    }
+}
+
+/// The name in another domain.
+fn moved(name: &Name, from: &Name, to: &Name) -> Option<Name> {
+    let labels = name.iter().len() - from.iter().len();
+    let labels: Option<Vec<&str>> = (name.iter().take(labels))
+        .map(|label| std::str::from_utf8(label).ok())
+        .collect();
+    below(to, &labels?)
+}

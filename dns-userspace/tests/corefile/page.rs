@@ -1,0 +1,113 @@
+//! `docs/corefile.md`: every directive has its section, and the examples can be used.
+
+use std::{fs, path::Path};
+
+use hopzero::{
+    corefile::Corefile,
+    plugin::{
+        Environment,
+        table::{DIRECTIVES, Support},
+    },
+    server::Servers,
+};
+
+/// What a section consists of, in this order.
+const HEADINGS: [&str; 6] = [
+    "Name",
+    "Description",
+    "Syntax",
+    "Metrics",
+    "Examples",
+    "Kernel",
+];
+
+/// Files that examples read.
+const FILES: [(&str, &str); 1] = [(
+    "etc/resolv.conf",
+    "search example.org\nnameserver 192.0.2.1\n",
+)];
+
+pub struct Example {
+    pub line: usize,
+    text: String,
+}
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/corefile.md");
+    fs::read_to_string(path).unwrap()
+}
+
+/// # Errors
+///
+/// A directive without a section, a section without a directive, a section without a heading.
+pub fn every_directive() -> Result<(), String> {
+    let page = page();
+    let is_here = |(_, support): &&(&str, Support)| matches!(support, Support::Here(_));
+    let mut here: Vec<&str> = DIRECTIVES
+        .iter()
+        .filter(is_here)
+        .map(|(name, _)| *name)
+        .collect();
+    here.sort_unstable();
+    let sections: Vec<&str> = page.split("\n## ").skip(1).collect();
+    let names: Vec<&str> = (sections.iter())
+        .map(|section| section.lines().next().unwrap_or_default())
+        .collect();
+    if names != here {
+        return Err(format!("sections\n  {names:?}\ndirectives\n  {here:?}"));
+    }
+    for (name, section) in names.iter().zip(sections) {
+        let headings: Vec<&str> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("### "))
+            .collect();
+        if headings != HEADINGS {
+            return Err(format!("{name}: {headings:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// The blocks that are marked as `corefile`.
+pub fn examples() -> Vec<Example> {
+    let page = page();
+    let mut examples = Vec::new();
+    let mut lines = (1..).zip(page.lines());
+    while let Some((line, text)) = lines.next() {
+        if text == "```corefile" {
+            let text = lines.by_ref().map(|(_, text)| text);
+            let text: Vec<&str> = text.take_while(|text| *text != "```").collect();
+            examples.push(Example {
+                line,
+                text: text.join("\n"),
+            });
+        }
+    }
+    examples
+}
+
+/// # Errors
+///
+/// It cannot be used.
+pub fn check(example: &Example) -> Result<(), String> {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, content) in FILES {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    // The files of the machine are those of the test.
+    let here = format!("{}/etc/", directory.path().display());
+    let text = example.text.replace("/etc/", &here);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // Some plugins start tasks of their own.
+    let _entered = runtime.enter();
+    let corefile = Corefile::parse(&directory.path().join("Corefile"), text, &|_| None);
+    corefile
+        .and_then(|corefile| Servers::build(&corefile, 53, &Environment::default()))
+        .map_err(|error| error.report(false))?;
+    Ok(())
+}
