@@ -301,7 +301,7 @@ fn a_domain_below_the_first_is_left_to_the_socket() {
     zone.apply(batch, NOW);
     assert_eq!(
         zone.undenied_below(),
-        [name("pod.cluster.local."), name("a.b.cluster.local.")]
+        [name("a.b.cluster.local."), name("pod.cluster.local.")]
     );
     for text in [
         "a.b.cluster.local.",
