@@ -10,9 +10,10 @@ use tokio::sync::watch;
 
 use super::{
     Plugin,
-    forward::{Timeouts, counters::ForwardCounters},
+    forward::Timeouts,
     metrics::Metrics,
     table::{self, DIRECTIVES, Support},
+    wanted::Wanted,
 };
 use crate::{
     corefile::{Directive, Fault, Key, ServerBlock, key},
@@ -26,10 +27,9 @@ pub const PORT_DEFAULT: u16 = 53;
 #[derive(Default)]
 pub struct Environment {
     clusters: Mutex<Vec<Arc<RwLock<Zone>>>>,
-    forwards: Mutex<Vec<Arc<ForwardCounters>>>,
     failures: Failures,
     /// What plugins count; it outlives them.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// How long `forward` waits, where no property says it.
     pub timeouts: Timeouts,
 }
@@ -85,18 +85,6 @@ impl Environment {
     pub fn failures(&self) -> Failures {
         self.failures.clone()
     }
-
-    /// Keeps what a `forward` counts, for who tells it.
-    pub fn add_forward(&self, counters: Arc<ForwardCounters>) {
-        let mut forwards = self.forwards.lock().unwrap_or_else(PoisonError::into_inner);
-        forwards.push(counters);
-    }
-
-    /// What every `forward` counts.
-    pub fn forwards(&self) -> Vec<Arc<ForwardCounters>> {
-        let forwards = self.forwards.lock().unwrap_or_else(PoisonError::into_inner);
-        forwards.clone()
-    }
 }
 
 /// A server block while its directives are read.
@@ -109,6 +97,8 @@ pub struct Builder<'a> {
     pub plugins: Vec<Box<dyn Plugin>>,
     /// The addresses to listen at; none: all of the host.
     pub listen: Vec<IpAddr>,
+    /// What the configuration wants beyond answers.
+    pub wanted: &'a mut Wanted,
 }
 
 impl Builder<'_> {
@@ -151,6 +141,7 @@ impl Block {
         block: &ServerBlock,
         port_default: u16,
         environment: &Environment,
+        wanted: &mut Wanted,
     ) -> Result<Self, Fault> {
         let mut keys = Vec::new();
         for word in &block.keys {
@@ -164,6 +155,7 @@ impl Block {
             environment,
             plugins: Vec::new(),
             listen: Vec::new(),
+            wanted,
         };
         for (name, support) in DIRECTIVES {
             let ours: Vec<&Directive> = (block.directives.iter())

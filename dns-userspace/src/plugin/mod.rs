@@ -15,11 +15,14 @@ pub mod args;
 pub mod builder;
 pub mod forward;
 pub mod metrics;
+pub mod prometheus;
 pub mod reply;
 pub mod request;
+pub mod sent;
 pub mod site;
 pub mod table;
 pub mod touch;
+pub mod wanted;
 
 mod errors;
 mod kubernetes;
@@ -32,6 +35,7 @@ use hickory_proto::op::ResponseCode;
 pub use builder::{Builder, Environment};
 pub use reply::Reply;
 pub use request::Request;
+pub use sent::Sent;
 pub use site::Site;
 pub use touch::Touch;
 
@@ -47,6 +51,9 @@ pub trait Plugin: Send + Sync {
     /// The names whose answers it could change, refuse or record, if it stands ahead of the plugin that
     /// answers.
     fn touches(&self) -> Vec<Touch>;
+
+    /// A query is done with: to count or log it.
+    fn sent(&self, _sent: &Sent<'_>) {}
 
     /// Begins what it does without being asked, once the sockets of its server block are bound. Called where the
     /// block is first served.

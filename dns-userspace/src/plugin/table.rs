@@ -1,6 +1,6 @@
 //! Every directive, in the order in which queries go through the plugins.
 
-use super::{Builder, errors, forward, kubernetes, loop_, whoami};
+use super::{Builder, errors, forward, kubernetes, loop_, prometheus, whoami};
 use crate::corefile::{Directive, Fault};
 
 /// Reads all directives of one name in a server block.
@@ -40,7 +40,7 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("health", Missing),
     ("pprof", Missing),
     ("shed", Missing),
-    ("prometheus", Missing),
+    ("prometheus", Here(prometheus::setup)),
     ("errors", Here(errors::setup)),
     ("log", Missing),
     ("dnstap", Missing),

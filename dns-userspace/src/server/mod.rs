@@ -4,12 +4,16 @@
 //! sockets; there a query belongs to the block with the longest zone that its name lies in.
 
 use std::{
+    any::Any,
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    panic::AssertUnwindSafe,
     sync::Arc,
+    time::Instant,
 };
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RecordType},
@@ -17,8 +21,14 @@ use hickory_proto::{
 
 use crate::{
     corefile::{Corefile, CorefileError, Fault, Transport},
-    plugin::{self, Environment, Next, Plugin, Reply, Request, Served, builder::Block},
-    socket::Service,
+    plugin::{
+        self, Environment, Next, Plugin, Reply, Request, Sent, Served,
+        builder::{Block, Failures},
+        prometheus::{DnsCounters, Enabled, Scope},
+        sent::Replied,
+        wanted::Wanted,
+    },
+    socket::{self, Encoded, Service},
 };
 
 /// Where queries come in.
@@ -52,13 +62,23 @@ pub struct Server {
     sites: HashMap<Name, Site>,
     /// Other classes than IN are not refused: a plugin in one of the blocks may have answers.
     any_class: bool,
+    counters: DnsCounters,
+    /// What belongs to no block.
+    dropped: Arc<Scope>,
+    /// Where a panic is told, if one of the blocks has `debug`: it ends the daemon.
+    panics_to: Option<Failures>,
 }
 
 /// As in `CoreDNS`.
 const ANY_CLASS: [&str; 2] = ["chaos", "forward"];
 
 /// All servers of a configuration.
-pub struct Servers(BTreeMap<Listen, Arc<Server>>);
+pub struct Servers {
+    servers: BTreeMap<Listen, Arc<Server>>,
+    counters: DnsCounters,
+    /// What the configuration wants beyond answers.
+    pub wanted: Wanted,
+}
 
 impl Servers {
     /// Builds the plugins of every block.
@@ -72,24 +92,35 @@ impl Servers {
         environment: &Environment,
     ) -> Result<Self, CorefileError> {
         let mut servers: BTreeMap<Listen, Server> = BTreeMap::new();
+        let counters: DnsCounters = environment.metrics.of();
+        let mut wanted = Wanted::default();
         for block in &corefile.blocks {
-            let built = Block::build(block, port_default, environment).and_then(|built| {
+            let built = Block::build(block, port_default, environment, &mut wanted);
+            let built = built.and_then(|built| {
                 let span = block.keys[0].span;
-                add(&mut servers, &built)
+                add(&mut servers, &counters, &built)
                     .map_err(|message| Fault::new(span, message, "each zone once at one address"))
             });
             built.map_err(|fault| fault.within(&corefile.sources))?;
         }
+        if wanted.debug {
+            for server in servers.values_mut() {
+                server.panics_to = Some(environment.failures());
+            }
+        }
         let servers = servers.into_iter();
-        Ok(Servers(
-            servers.map(|(at, server)| (at, Arc::new(server))).collect(),
-        ))
+        Ok(Servers {
+            servers: servers.map(|(at, server)| (at, Arc::new(server))).collect(),
+            counters,
+            wanted,
+        })
     }
 
     /// Lets the plugins begin what they do without being asked; once for each block, in one of its zones.
     pub fn start(&self) {
+        self.counters.enable(self.enabled());
         let mut started: Vec<*const ()> = Vec::new();
-        for server in self.0.values() {
+        for server in self.servers.values() {
             for (zone, site) in &server.sites {
                 let block = Arc::as_ptr(&site.plugins).cast();
                 if started.contains(&block) {
@@ -104,13 +135,35 @@ impl Servers {
         }
     }
 
+    /// The plugins of blocks with `prometheus`, wherever they are served.
+    fn enabled(&self) -> Vec<Enabled> {
+        let mut enabled = Vec::new();
+        for server in self.servers.values() {
+            for (zone, plugins) in server.sites() {
+                if plugins.iter().any(|plugin| plugin.name() == "prometheus") {
+                    enabled.extend(plugins.iter().map(|plugin| Enabled {
+                        server: Arc::clone(&server.label),
+                        zone: zone.to_string(),
+                        name: plugin.name(),
+                    }));
+                }
+            }
+        }
+        enabled.dedup();
+        enabled
+    }
+
     /// Each address with what is served there.
     pub fn iter(&self) -> impl Iterator<Item = (&Listen, &Arc<Server>)> {
-        self.0.iter()
+        self.servers.iter()
     }
 }
 
-fn add(servers: &mut BTreeMap<Listen, Server>, block: &Block) -> Result<(), String> {
+fn add(
+    servers: &mut BTreeMap<Listen, Server>,
+    counters: &DnsCounters,
+    block: &Block,
+) -> Result<(), String> {
     let everywhere = [IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
     let addresses = if block.listen.is_empty() {
         &everywhere[..]
@@ -123,11 +176,9 @@ fn add(servers: &mut BTreeMap<Listen, Server>, block: &Block) -> Result<(), Stri
                 transport: key.transport,
                 address: SocketAddr::new(*address, key.port),
             };
-            let server = servers.entry(listen).or_insert_with(|| Server {
-                label: listen.label().into(),
-                sites: HashMap::new(),
-                any_class: false,
-            });
+            let server = servers
+                .entry(listen)
+                .or_insert_with(|| Server::new(listen, counters));
             let mut plugins = block.plugins.iter();
             server.any_class |= plugins.any(|plugin| ANY_CLASS.contains(&plugin.name()));
             let site = Site {
@@ -146,6 +197,18 @@ fn add(servers: &mut BTreeMap<Listen, Server>, block: &Block) -> Result<(), Stri
 }
 
 impl Server {
+    fn new(listen: Listen, counters: &DnsCounters) -> Self {
+        let label: Arc<str> = listen.label().into();
+        Server {
+            sites: HashMap::new(),
+            any_class: false,
+            counters: counters.clone(),
+            dropped: counters.dropped(&label),
+            panics_to: None,
+            label,
+        }
+    }
+
     /// As metrics name it.
     pub fn label(&self) -> &Arc<str> {
         &self.label
@@ -183,16 +246,123 @@ impl Server {
 
 #[async_trait]
 impl Service for Server {
-    async fn answer(&self, request: &mut Request) -> Option<Reply> {
+    async fn answer(&self, request: &mut Request) -> Option<Encoded> {
+        self.reply(request).await
+    }
+}
+
+impl Server {
+    /// Answers, and tells the plugins what was answered.
+    async fn reply(&self, request: &mut Request) -> Option<Encoded> {
+        let begun = Instant::now();
+        request.server = Arc::clone(&self.label);
         let Some((zone, site)) = self.site(request) else {
-            return Some(Reply::bare(ResponseCode::Refused));
+            return Some(self.refuse(request, ResponseCode::Refused, begun));
         };
         request.zone = zone.clone();
-        request.server = Arc::clone(&self.label);
-        match Next::first(&site.plugins).run(request).await {
-            Ok(Served::Reply(reply)) => Some(reply),
-            Ok(Served::Silence) => None,
-            Err(failure) => Some(Reply::bare(failure.rcode)),
+        let chain = AssertUnwindSafe(Next::first(&site.plugins).run(request)).catch_unwind();
+        let reply = match chain.await {
+            Ok(Ok(Served::Reply(reply))) => Some(reply),
+            Ok(Ok(Served::Silence)) => None,
+            Ok(Err(failure)) => Some(Reply::bare(failure.rcode)),
+            Err(panic) => {
+                self.tell(&*panic);
+                return Some(self.refuse(request, ResponseCode::ServFail, begun));
+            }
+        };
+        let encoded = reply.as_ref().map(|reply| socket::encode(request, reply));
+        let replied = match (&reply, &encoded) {
+            (Some(reply), Some(encoded)) => Replied::new(reply, encoded),
+            _ => Replied::NOTHING,
+        };
+        let sent = Sent::new(request, replied, begun.elapsed());
+        for plugin in &*site.plugins {
+            plugin.sent(&sent);
         }
+        encoded
+    }
+
+    /// A query that no server block answers.
+    fn refuse(&self, request: &Request, rcode: ResponseCode, begun: Instant) -> Encoded {
+        let reply = Reply::bare(rcode);
+        let encoded = socket::encode(request, &reply);
+        let replied = Replied::new(&reply, &encoded);
+        self.dropped
+            .record(&Sent::new(request, replied, begun.elapsed()));
+        encoded
+    }
+
+    fn tell(&self, panic: &(dyn Any + Send)) {
+        let text = (panic.downcast_ref::<String>().map(String::as_str))
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("of an unknown kind");
+        self.counters.panicked();
+        let line = format!("Recovered from panic in server: {:?} {text}", self.label);
+        tracing::error!("{line}");
+        if let Some(failures) = &self.panics_to {
+            failures.fatal(line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        plugin::{Outcome, Touch, metrics::Metrics},
+        socket::{Path, Transport::Udp},
+    };
+
+    struct Broken;
+
+    #[async_trait]
+    impl Plugin for Broken {
+        fn name(&self) -> &'static str {
+            "broken"
+        }
+
+        async fn serve(&self, _request: &mut Request, _next: Next<'_>) -> Outcome {
+            panic!("on purpose")
+        }
+
+        fn touches(&self) -> Vec<Touch> {
+            Vec::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_servfail_and_counted_and_fatal_only_with_debug() {
+        let metrics = Metrics::default();
+        let address = ([127, 0, 0, 1], 53).into();
+        let listen = Listen {
+            transport: Transport::Dns,
+            address,
+        };
+        let mut server = Server::new(listen, &metrics.of());
+        let plugins: [Box<dyn Plugin>; 1] = [Box::new(Broken)];
+        let site = Site {
+            plugins: plugins.into(),
+        };
+        server.sites.insert(Name::root(), site);
+        let failures = Failures::default();
+        server.panics_to = Some(failures.clone());
+
+        let query = *b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01";
+        let path = Path {
+            client: address,
+            local: address,
+            transport: Udp,
+        };
+        let reply = socket::answer(&query, path, &server).await.unwrap();
+        assert_eq!(reply.rcode, ResponseCode::ServFail);
+        let text = metrics.text();
+        for line in [
+            "coredns_panics_total 1",
+            r#"coredns_dns_responses_total{plugin="",rcode="SERVFAIL",server="dns://127.0.0.1:53",view="",zone="dropped"} 1"#,
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line}\n{text}");
+        }
+        let told = "Recovered from panic in server: \"dns://127.0.0.1:53\" on purpose";
+        assert_eq!(failures.first().await, told);
     }
 }

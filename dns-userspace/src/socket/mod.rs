@@ -72,12 +72,12 @@ use hickory_proto::{
 };
 
 pub use counters::{DropReason, SocketCounters, SocketSnapshot};
-pub use respond::{Encoded, Path, answer, respond};
+pub use respond::{Encoded, Path, answer, encode, respond};
 pub use server::{BindError, Server, ServerConfig};
 pub use tcp::TcpLimits;
 
 use crate::{
-    plugin::{Reply, Request},
+    plugin::Request,
     zone::{Answer, Zone},
 };
 
@@ -102,8 +102,8 @@ pub enum Transport {
 /// What the server asks for replies.
 #[async_trait]
 pub trait Service: Send + Sync + 'static {
-    /// The reply to a well-formed query; `None` is silence.
-    async fn answer(&self, request: &mut Request) -> Option<Reply>;
+    /// The reply to a well-formed query, as [`encode`] makes it; `None` is silence.
+    async fn answer(&self, request: &mut Request) -> Option<Encoded>;
 }
 
 /// A source of answers that knows at once.
@@ -122,7 +122,7 @@ pub struct Only<R> {
 
 #[async_trait]
 impl<R: Resolver> Service for Only<R> {
-    async fn answer(&self, request: &mut Request) -> Option<Reply> {
+    async fn answer(&self, request: &mut Request) -> Option<Encoded> {
         let Request {
             name, rtype, class, ..
         } = request;
@@ -130,7 +130,7 @@ impl<R: Resolver> Service for Only<R> {
         if self.rotate {
             respond::rotate(&mut reply.answers);
         }
-        Some(reply)
+        Some(encode(request, &reply))
     }
 }
 

@@ -52,18 +52,22 @@ pub async fn answer(
         Err(rejected) => return refuse(&rejected),
     };
     let mut request = request(query, message.len(), path);
-    let reply = match unreadable(request.edns.as_ref()) {
-        Some(reply) => reply,
-        None => (service.answer(&mut request).await).ok_or(DropReason::Silenced)?,
-    };
+    match unreadable(request.edns.as_ref()) {
+        Some(reply) => Ok(encode(&request, &reply)),
+        None => (service.answer(&mut request).await).ok_or(DropReason::Silenced),
+    }
+}
+
+/// A reply as the client of a query gets it.
+pub fn encode(request: &Request, reply: &Reply) -> Encoded {
     let asked = Asked {
         header: request.header,
         question: &request.question,
         name: &request.asked,
         edns: request.edns.as_ref(),
     };
-    let bytes_max = answer_bytes_max(request.edns.as_ref(), path.transport);
-    Ok(writer::reply(asked, &reply, bytes_max))
+    let bytes_max = answer_bytes_max(request.edns.as_ref(), request.transport);
+    writer::reply(asked, reply, bytes_max)
 }
 
 /// The same from a resolver, which knows at once: the reply's bytes, or `None` where nothing may be sent.

@@ -10,7 +10,10 @@ use std::{
 
 use hopzero::{
     corefile::Corefile,
-    plugin::{Environment, forward::counters::Proto},
+    plugin::{
+        Environment,
+        forward::counters::{ForwardCounters, Proto},
+    },
     server::{Server, Servers},
     socket::{self, Transport},
 };
@@ -148,7 +151,7 @@ impl World {
             }
             "metric" => {
                 let (name, number) = rest.rsplit_once(' ').unwrap();
-                let text = self.environment.metrics.text();
+                let text = self.without_ports(&self.environment.metrics.text());
                 let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
                 let found = lines.find(|(named, _)| *named == name);
                 return check(name, found.map_or("nothing", |(_, value)| value), number);
@@ -241,12 +244,10 @@ impl World {
     }
 
     fn count(&self, name: &str) -> u64 {
-        let forwards = self.environment.forwards();
-        let forward = &forwards[0];
+        let forward = (self.environment.metrics).of::<Arc<ForwardCounters>>();
         let of_upstream = |at: &str| {
             let address = self.upstreams[at].address.to_string();
-            let mut all = forwards.iter().flat_map(|forward| &forward.upstreams);
-            Arc::clone(all.find(|upstream| upstream.to == address).unwrap())
+            forward.upstream(&address)
         };
         match name.split_whitespace().collect::<Vec<_>>()[..] {
             ["healthcheck_broken"] => forward.healthcheck_broken.load(Relaxed),
@@ -260,13 +261,7 @@ impl World {
                 let found = all.find(|(known, _)| {
                     known.is_some_and(|known| u16::from(known).to_string() == rcode)
                 });
-                found.map_or(0, |(_, histogram)| {
-                    histogram
-                        .counts
-                        .iter()
-                        .map(|count| count.load(Relaxed))
-                        .sum()
-                })
+                found.map_or(0, |(_, histogram)| histogram.count())
             }
             _ => panic!("unknown counter {name}"),
         }
