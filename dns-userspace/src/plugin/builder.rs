@@ -1,12 +1,14 @@
 //! From a server block to its plugins.
 
 use std::{
-    net::IpAddr,
+    net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use hickory_proto::rr::Name;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Plugin,
@@ -30,6 +32,8 @@ pub struct Environment {
     failures: Failures,
     /// What plugins count; it outlives them.
     pub metrics: Arc<Metrics>,
+    /// Cancelled once the daemon is to end, while it is served yet.
+    pub stopping: CancellationToken,
     /// How long `forward` waits, where no property says it.
     pub timeouts: Timeouts,
 }
@@ -95,13 +99,22 @@ pub struct Builder<'a> {
     pub environment: &'a Environment,
     /// The plugins so far, in their order.
     pub plugins: Vec<Box<dyn Plugin>>,
-    /// The addresses to listen at; none: all of the host.
-    pub listen: Vec<IpAddr>,
+    /// The addresses to listen at, with any port; none: all of the host.
+    pub listen: Vec<SocketAddr>,
+    /// Where relative paths begin.
+    pub root: PathBuf,
+    /// `ready` speaks for this block.
+    pub is_monitored: bool,
     /// What the configuration wants beyond answers.
     pub wanted: &'a mut Wanted,
 }
 
 impl Builder<'_> {
+    /// A file that an argument names; a relative path begins at `root`.
+    pub fn path(&self, word: &crate::corefile::Word) -> PathBuf {
+        self.root.join(&word.text)
+    }
+
     /// The zones that a plugin is for: its arguments, or else the block's.
     ///
     /// # Errors
@@ -127,8 +140,8 @@ pub struct Block {
     pub keys: Vec<Key>,
     /// Its plugins, in their order.
     pub plugins: Arc<[Box<dyn Plugin>]>,
-    /// The addresses to listen at; none: all of the host.
-    pub listen: Vec<IpAddr>,
+    /// The addresses to listen at, with any port; none: all of the host.
+    pub listen: Vec<SocketAddr>,
 }
 
 impl Block {
@@ -155,6 +168,8 @@ impl Block {
             environment,
             plugins: Vec::new(),
             listen: Vec::new(),
+            root: PathBuf::new(),
+            is_monitored: false,
             wanted,
         };
         for (name, support) in DIRECTIVES {
@@ -168,11 +183,19 @@ impl Block {
             }
         }
         let Builder {
-            plugins, listen, ..
+            plugins,
+            listen,
+            is_monitored,
+            wanted,
+            ..
         } = builder;
+        let plugins: Arc<[_]> = plugins.into();
+        if is_monitored {
+            wanted.readiness.add(Arc::clone(&plugins));
+        }
         Ok(Block {
             keys,
-            plugins: plugins.into(),
+            plugins,
             listen,
         })
     }

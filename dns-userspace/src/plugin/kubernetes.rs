@@ -115,6 +115,10 @@ impl Plugin for Kubernetes {
         }
     }
 
+    fn is_ready(&self) -> bool {
+        (self.cluster.read()).is_ok_and(|zone| zone.is_synchronised())
+    }
+
     fn touches(&self) -> Vec<Touch> {
         // It is what the kernel answers from.
         Vec::new()

@@ -16,6 +16,7 @@ pub mod builder;
 pub mod forward;
 pub mod metrics;
 pub mod prometheus;
+pub mod ready;
 pub mod reply;
 pub mod request;
 pub mod sent;
@@ -24,9 +25,15 @@ pub mod table;
 pub mod touch;
 pub mod wanted;
 
+mod bind;
+mod debug;
 mod errors;
+mod health;
 mod kubernetes;
+mod log;
 mod loop_;
+mod reload;
+mod root;
 mod whoami;
 
 use async_trait::async_trait;
@@ -51,6 +58,11 @@ pub trait Plugin: Send + Sync {
     /// The names whose answers it could change, refuse or record, if it stands ahead of the plugin that
     /// answers.
     fn touches(&self) -> Vec<Touch>;
+
+    /// Whether it can answer, for `ready`.
+    fn is_ready(&self) -> bool {
+        true
+    }
 
     /// A query is done with: to count or log it.
     fn sent(&self, _sent: &Sent<'_>) {}

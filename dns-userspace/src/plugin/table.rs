@@ -1,6 +1,9 @@
 //! Every directive, in the order in which queries go through the plugins.
 
-use super::{Builder, errors, forward, kubernetes, loop_, prometheus, whoami};
+use super::{
+    Builder, bind, debug, errors, forward, health, kubernetes, log, loop_, prometheus, ready,
+    reload, root, whoami,
+};
 use crate::corefile::{Directive, Fault};
 
 /// Reads all directives of one name in a server block.
@@ -19,7 +22,7 @@ use Support::{Here, Missing};
 
 /// `CoreDNS` 1.15's order.
 pub const DIRECTIVES: &[(&str, Support)] = &[
-    ("root", Missing),
+    ("root", Here(root::setup)),
     ("metadata", Missing),
     ("geoip", Missing),
     ("cancel", Missing),
@@ -30,19 +33,19 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("https3", Missing),
     ("timeouts", Missing),
     ("multisocket", Missing),
-    ("reload", Missing),
+    ("reload", Here(reload::setup)),
     ("nsid", Missing),
     ("bufsize", Missing),
-    ("bind", Missing),
-    ("debug", Missing),
+    ("bind", Here(bind::setup)),
+    ("debug", Here(debug::setup)),
     ("trace", Missing),
-    ("ready", Missing),
-    ("health", Missing),
+    ("ready", Here(ready::setup)),
+    ("health", Here(health::setup)),
     ("pprof", Missing),
     ("shed", Missing),
     ("prometheus", Here(prometheus::setup)),
     ("errors", Here(errors::setup)),
-    ("log", Missing),
+    ("log", Here(log::setup)),
     ("dnstap", Missing),
     ("local", Missing),
     ("dns64", Missing),

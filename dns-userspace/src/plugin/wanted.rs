@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
+
+use super::ready::Readiness;
 use crate::http::{MakePage, Page};
 
 /// All server blocks' together.
@@ -13,6 +16,10 @@ pub struct Wanted {
     pub lameduck: Duration,
     /// How often the configuration is looked at, if it is.
     pub reload: Option<Duration>,
+    /// What is asked by `ready`.
+    pub readiness: Arc<Readiness>,
+    /// What goes on while the configuration is in use.
+    pub running: Vec<BoxFuture<'static, ()>>,
     /// Details are logged, and a panic ends the daemon.
     pub debug: bool,
 }
@@ -30,5 +37,10 @@ impl Wanted {
     ) {
         let pages = self.pages.entry(address.to_owned()).or_default();
         pages.insert(path, Arc::new(make));
+    }
+
+    /// Does something while the configuration is in use; then it is dropped.
+    pub fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.running.push(Box::pin(task));
     }
 }

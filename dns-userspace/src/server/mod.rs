@@ -36,7 +36,7 @@ use crate::{
 pub struct Listen {
     /// How.
     pub transport: Transport,
-    /// Address and port; the unspecified address is all of the host.
+    /// Address and port; `[::]` is all of the host.
     pub address: SocketAddr,
 }
 
@@ -45,7 +45,7 @@ impl Listen {
     pub fn label(&self) -> String {
         let (scheme, port) = (self.transport.scheme(), self.address.port());
         match self.address.ip() {
-            ip if ip.is_unspecified() => format!("{scheme}://:{port}"),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => format!("{scheme}://:{port}"),
             _ => format!("{scheme}://{}", self.address),
         }
     }
@@ -164,7 +164,7 @@ fn add(
     counters: &DnsCounters,
     block: &Block,
 ) -> Result<(), String> {
-    let everywhere = [IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let everywhere = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))];
     let addresses = if block.listen.is_empty() {
         &everywhere[..]
     } else {
@@ -172,10 +172,11 @@ fn add(
     };
     for key in &block.keys {
         for address in addresses {
-            let listen = Listen {
+            let mut listen = Listen {
                 transport: key.transport,
-                address: SocketAddr::new(*address, key.port),
+                address: *address,
             };
+            listen.address.set_port(key.port);
             let server = servers
                 .entry(listen)
                 .or_insert_with(|| Server::new(listen, counters));
