@@ -110,26 +110,30 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `HOST:PORT`; without a host it is all of this one, of both families.
+    /// Binds `HOST:PORT`; without a host it is all of this one, of both families. With `beside_ours` sockets of this user
+    /// that are there already are no hindrance.
     ///
     /// # Errors
     ///
     /// What the system says.
-    pub fn bind(address: &str) -> io::Result<Self> {
+    pub fn bind(address: &str, beside_ours: bool) -> io::Result<Self> {
         let resolved = match address.strip_prefix(':') {
             Some(port) => {
                 let port = port.parse().map_err(io::Error::other)?;
-                return Self::bind_at((Ipv6Addr::UNSPECIFIED, port).into())
-                    .or_else(|_| Self::bind_at((Ipv4Addr::UNSPECIFIED, port).into()));
+                return Self::bind_at((Ipv6Addr::UNSPECIFIED, port).into(), beside_ours)
+                    .or_else(|_| Self::bind_at((Ipv4Addr::UNSPECIFIED, port).into(), beside_ours));
             }
             None => address.to_socket_addrs()?,
         };
         // A name of both families is its IPv4 address, as in Go.
         let resolved = resolved.min_by_key(SocketAddr::is_ipv6);
-        Self::bind_at(resolved.ok_or(io::ErrorKind::AddrNotAvailable)?)
+        Self::bind_at(
+            resolved.ok_or(io::ErrorKind::AddrNotAvailable)?,
+            beside_ours,
+        )
     }
 
-    fn bind_at(address: SocketAddr) -> io::Result<Self> {
+    fn bind_at(address: SocketAddr, beside_ours: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         if address.is_ipv6() {
@@ -137,7 +141,9 @@ impl Listener {
         }
         // Connections of a daemon before that are still closing are no hindrance.
         socket.set_reuse_address(true)?;
+        socket.set_reuse_port(beside_ours)?;
         socket.bind(&address.into())?;
+        socket.set_reuse_port(true)?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
         Ok(Listener {

@@ -28,13 +28,18 @@ impl Random {
         self.below(count) == 0
     }
 
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub fn of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
     }
 }
 
 /// A zone of services of every kind, some of them with as many endpoints as just fit an answer.
 pub fn zone(random: &mut Random) -> Zone {
+    world::zone_of(&manifests(random))
+}
+
+/// The manifests of such a zone.
+pub fn manifests(random: &mut Random) -> String {
     let mut yaml = String::from("apiVersion: v1\nkind: Namespace\nmetadata: {name: ns}\n");
     // Names of all lengths: sizes meet their limits at every offset.
     let names: Vec<String> = (0..12)
@@ -66,7 +71,7 @@ pub fn zone(random: &mut Random) -> Zone {
             endpoints(&mut yaml, name, index, random);
         }
     }
-    world::zone_of(&yaml)
+    yaml
 }
 
 /// The target of an alias, mostly a name of the zone: a service of any kind, itself and other aliases among
@@ -116,7 +121,7 @@ fn endpoints(yaml: &mut String, service: &str, index: usize, random: &mut Random
     }
 }
 
-const TYPES: [u16; 12] = [1, 28, 12, 33, 16, 5, 6, 2, 15, 255, 65, 257];
+const TYPES: [u16; 14] = [1, 28, 12, 33, 16, 5, 6, 2, 15, 43, 252, 255, 65, 257];
 
 /// A query, well-formed in most cases, for a name that is there in most cases.
 pub fn query(names: &[String], random: &mut Random) -> Vec<u8> {

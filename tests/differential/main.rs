@@ -1,8 +1,13 @@
 //! Kernel = socket: generated queries on generated zones. Wherever the kernel answers, its packet must be
 //! the socket's answer byte for byte, but for the rotation where that is on; where it passes, the packet
 //! must be as it came. The program on the host must do what both loaded programs do.
+//!
+//! And kernel = chain, see `chain.rs`.
 
+mod chain;
+mod configuration;
 mod generate;
+mod meddler;
 
 use std::{collections::BTreeMap, env, net::IpAddr, process::ExitCode, sync::RwLock};
 
@@ -11,7 +16,7 @@ use hickory_proto::rr::Name;
 use hopzero::zone::Node;
 use hopzero_common::{layout::CONTROL_ROTATE, reason::Reason};
 use hopzero_tests::{
-    harness,
+    harness::{self, Test},
     packets::{
         Case, Expect,
         build::{CLIENT_PORT, CLIENT_V4, CLIENT_V6, SERVER_V4, SERVER_V6, answer, v4, v6},
@@ -30,10 +35,17 @@ const QUERIES: u64 = 1_000_000;
 const QUERIES_A_ZONE: u64 = 20_000;
 /// At least so many of a hundred are answered by the kernel: else the test would say little.
 const ANSWERED_PERCENT_MIN: u64 = 15;
-const NAME: &str = "the kernel's bytes are the socket's";
+const NAMES: [&str; 2] = [
+    "the kernel's bytes are the socket's",
+    "the kernel's bytes are the chain's",
+];
 
 fn main() -> ExitCode {
-    harness::run_one(NAME, run)
+    let bodies: [fn() -> Result<()>; 2] = [run, chain::run];
+    let tests = NAMES.into_iter().zip(bodies);
+    let trials = tests.map(|(name, body)| Test::new(name, body).trial());
+    let names = NAMES.map(str::to_owned);
+    harness::run(|| Ok(trials.collect()), &names)
 }
 
 fn run() -> Result<()> {

@@ -9,10 +9,10 @@ use std::{
 
 use hopzero_common::{
     layout::{
-        CONTROL_ANSWERING, CONTROL_ROTATE, CONTROL_TC_OFF, CONTROL_XDP_OFF,
-        CONTROL_ZONES_OFF_SHIFT, Control, Generation, LAYOUT_VERSION, MAC_LIMITED, ZoneEntry,
+        CONTROL_ANSWERING, CONTROL_ROTATE, Control, Generation, LAYOUT_VERSION, MAC_LIMITED,
+        ZoneEntry,
     },
-    limits::{ADDRESSES_MAX, MACS_MAX, ZONES_MAX},
+    limits::{ADDRESSES_MAX, MACS_MAX},
 };
 
 use super::{KernelError, Options};
@@ -34,9 +34,6 @@ const LEASE_WORD: usize = std::mem::offset_of!(Control, lease_until) / 8;
 const MACS_WORD: usize = std::mem::offset_of!(Control, macs) / 8;
 const LIMIT_WORD: usize = std::mem::offset_of!(Control, limit_rate) / 8;
 const ZONES_WORD: usize = std::mem::offset_of!(Control, zones) / 8;
-/// The flags that are switches.
-const SWITCHES: u32 =
-    CONTROL_XDP_OFF | CONTROL_TC_OFF | ((1 << ZONES_MAX) - 1) << CONTROL_ZONES_OFF_SHIFT;
 /// The word with `macs_count` in its lower half and `cells` in its upper one.
 const MACS_COUNT_WORD: usize = std::mem::offset_of!(Control, macs_count) / 8;
 
@@ -142,12 +139,6 @@ impl ControlBlock {
             FLAGS_WORD,
             u64::from(LAYOUT_VERSION) | u64::from(*flags) << 32,
         );
-    }
-
-    /// Takes over what is switched off.
-    pub(super) fn switches_of(&self, other: &ControlBlock) {
-        let off = other.flags() & SWITCHES;
-        self.change_flags(off, SWITCHES & !off);
     }
 
     /// What they are now.

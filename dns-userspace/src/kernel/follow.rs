@@ -38,6 +38,8 @@ pub struct Follower {
     /// Figures of tables that are gone.
     before: Figures,
     growth_failed: Option<Instant>,
+    /// The table is another zone's.
+    turned: bool,
 }
 
 impl Follower {
@@ -53,6 +55,7 @@ impl Follower {
             status: Arc::default(),
             before: Figures::default(),
             growth_failed: None,
+            turned: false,
         })
     }
 
@@ -71,11 +74,29 @@ impl Follower {
             return Ok(());
         }
         match self.kernel.take() {
+            Some(kernel) if self.turned => self.kernel = Some(self.turn_to(kernel, zone)),
             Some(kernel) => self.kernel = Some(self.change(kernel, zone, touched)),
             None => self.kernel = Some(self.start(zone)?),
         }
         self.report();
         Ok(())
+    }
+
+    /// Another zone is followed from now on, or none: everything passes until the next [`Self::follow`] has put that one's
+    /// names into a table of its own.
+    pub fn turn(&mut self) {
+        if let Some(kernel) = &self.kernel {
+            kernel.answer(false);
+            self.turned = true;
+        }
+    }
+
+    /// Whether addresses are rotated from now on.
+    pub fn rotate(&mut self, on: bool) {
+        self.options.rotate = on;
+        if let Some(kernel) = &self.kernel {
+            kernel.rotate(on);
+        }
     }
 
     /// Says that what there was to apply is applied: the programs may answer for another lease. To be
@@ -128,11 +149,35 @@ impl Follower {
         kernel
     }
 
+    /// The names of another zone, in a table of their own.
+    fn turn_to(&mut self, mut kernel: Kernel, zone: &Zone) -> Kernel {
+        if self.growth_failed_lately() {
+            return kernel;
+        }
+        let started = Instant::now();
+        match self.succeed(&mut kernel, zone, capacity(zone, self.options.names_max)) {
+            Ok(other) => {
+                self.turned = false;
+                info!(kernel = %other.describe(), seconds = started.elapsed().as_secs_f32(),
+                    "answering from another zone");
+                other
+            }
+            Err(error) => {
+                warn!(%error, again_after_seconds = GROWN_AGAIN_AFTER.as_secs(),
+                    "the kernel does not answer: the configuration has another zone, for which no table can be made");
+                self.growth_failed = Some(Instant::now());
+                kernel
+            }
+        }
+    }
+
     /// A bound is a bound; and what has failed is not tried all the time.
     fn may_grow(&self) -> bool {
-        let failed_lately =
-            |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < GROWN_AGAIN_AFTER);
-        self.options.names_max.is_none() && !failed_lately(self.growth_failed)
+        self.options.names_max.is_none() && !self.growth_failed_lately()
+    }
+
+    fn growth_failed_lately(&self) -> bool {
+        (self.growth_failed).is_some_and(|at| at.elapsed() < GROWN_AGAIN_AFTER)
     }
 
     /// A larger table with the whole zone, which answers in place of `kernel`.
@@ -143,29 +188,40 @@ impl Follower {
         if capacity == now {
             return Err(KernelError::Largest { names: now.names });
         }
+        let grown = self.succeed(kernel, zone, capacity)?;
+        self.before.growths += 1;
+        info!(kernel = %grown.describe(), seconds = started.elapsed().as_secs_f32(),
+            "the table was full: answering from a larger one");
+        Ok(grown)
+    }
+
+    /// Another table with the whole zone, which answers in place of `kernel`.
+    fn succeed(
+        &mut self,
+        kernel: &mut Kernel,
+        zone: &Zone,
+        capacity: Capacity,
+    ) -> Result<Kernel, KernelError> {
         let lease = self.options.lease;
         let (_, mut progress) = kernel.publishing(lease);
         progress();
-        let mut grown = Kernel::load(&self.options, capacity)?;
+        let mut other = Kernel::load(&self.options, capacity)?;
         progress();
-        grown.publisher.publish_all_with(zone, &mut progress);
+        other.publisher.publish_all_with(zone, &mut progress);
         drop(progress);
-        grown.renew_lease(lease)?;
-        grown.answer(true);
-        grown.take_over(kernel)?;
+        other.renew_lease(lease)?;
+        other.answer(true);
+        other.take_over(kernel)?;
         // What the old programs count is final when none of them runs any more.
         if let Err(error) = kernel.publisher.wait_for_programs() {
             warn!(%error, "cannot wait for the programs: a few packets may not be counted");
         }
-        if let Err(error) = self.status.loaded(&grown) {
+        if let Err(error) = self.status.loaded(&other) {
             warn!(%error, "the programs before have counted in vain");
         }
         self.before = self.figures(kernel);
-        self.before.growths += 1;
         self.growth_failed = None;
-        info!(kernel = %grown.describe(), seconds = started.elapsed().as_secs_f32(),
-            "the table was full: answering from a larger one");
-        Ok(grown)
+        Ok(other)
     }
 
     fn report(&self) {

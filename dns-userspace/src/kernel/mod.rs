@@ -272,7 +272,7 @@ impl Kernel {
             attach::load_for(&mut self.ebpf, attached.mode)?;
         }
         self.control.add_macs_of(&other.control);
-        self.control.switches_of(&other.control);
+        self.switches().follow(&other.switches());
         for attached in mem::take(&mut other.attached) {
             let device = attached.device.clone();
             match attached.move_to(&mut self.ebpf) {

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use hickory_proto::rr::Name;
-use hopzero_common::layout::{CONTROL_TC_OFF, CONTROL_XDP_OFF, CONTROL_ZONES_OFF_SHIFT};
+use hopzero_common::{
+    layout::{CONTROL_TC_OFF, CONTROL_XDP_OFF, CONTROL_ZONES_OFF_SHIFT},
+    limits::ZONES_MAX,
+};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -80,6 +83,9 @@ impl HookSwitch {
     }
 }
 
+const HOOKS_OFF: u32 = CONTROL_XDP_OFF | CONTROL_TC_OFF;
+const ZONES_OFF: u32 = ((1 << ZONES_MAX) - 1) << CONTROL_ZONES_OFF_SHIFT;
+
 /// The switches of loaded programs.
 #[derive(Debug)]
 pub struct Switches {
@@ -97,8 +103,7 @@ impl Switches {
     /// # Errors
     /// There is no such zone.
     pub fn set(&self, switch: &Switch) -> Result<Switched, SwitchError> {
-        let hooks = HookSwitch::value_variants().iter();
-        let hooks = hooks.fold(0, |flags, hook| flags | hook.flag());
+        let hooks = HOOKS_OFF;
         let flags = match &switch.target {
             Target::All if switch.on => {
                 (self.zones.iter()).fold(hooks, |flags, (index, _)| flags | zone_flag(*index))
@@ -116,7 +121,14 @@ impl Switches {
 
     /// Takes over what others have switched off, for programs that answer in the place of theirs.
     pub(super) fn follow(&self, before: &Switches) {
-        self.control.switches_of(&before.control);
+        let flags = before.control.flags();
+        let is_off = |zone: &Name| {
+            let mut zones = before.zones.iter();
+            zones.any(|(index, name)| name == zone && flags & zone_flag(*index) != 0)
+        };
+        let zones = self.zones.iter().filter(|(_, zone)| is_off(zone));
+        let off = zones.fold(flags & HOOKS_OFF, |off, (index, _)| off | zone_flag(*index));
+        (self.control).change_flags(off, (HOOKS_OFF | ZONES_OFF) & !off);
     }
 
     /// What is off.

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
 use hickory_proto::rr::Name;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Plugin,
+    clusters::Clusters,
     forward::Timeouts,
     metrics::Metrics,
     table::{self, DIRECTIVES, Support},
@@ -28,14 +29,32 @@ pub const PORT_DEFAULT: u16 = 53;
 /// What the daemon has for plugins, beyond a Corefile.
 #[derive(Default)]
 pub struct Environment {
-    clusters: Mutex<Vec<Arc<RwLock<Zone>>>>,
+    /// What is made of the cluster.
+    pub cluster_zones: Clusters,
     failures: Failures,
+    touches_changed: TouchesChanged,
     /// What plugins count; it outlives them.
     pub metrics: Arc<Metrics>,
     /// Cancelled once the daemon is to end, while it is served yet.
     pub stopping: CancellationToken,
     /// How long `forward` waits, where no property says it.
     pub timeouts: Timeouts,
+}
+
+/// Where a plugin says that it touches other names than before.
+#[derive(Clone, Default)]
+pub struct TouchesChanged(Arc<watch::Sender<()>>);
+
+impl TouchesChanged {
+    /// [`Plugin::touches`] says something new.
+    pub fn tell(&self) {
+        self.0.send_replace(());
+    }
+
+    /// Learns of every change from now on.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
+    }
 }
 
 /// Where a plugin says that the daemon must not go on.
@@ -68,26 +87,22 @@ impl Failures {
 impl Environment {
     /// The names of the cluster, as a `kubernetes` directive wants them; the same for the same wishes.
     pub fn cluster(&self, config: ZoneConfig) -> Arc<RwLock<Zone>> {
-        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same =
-            |zone: &&Arc<RwLock<Zone>>| zone.read().is_ok_and(|zone| *zone.config() == config);
-        if let Some(zone) = clusters.iter().find(is_same) {
-            return Arc::clone(zone);
-        }
-        let zone = Arc::new(RwLock::new(Zone::new(config)));
-        clusters.push(Arc::clone(&zone));
-        zone
+        self.cluster_zones.zone(config)
     }
 
     /// All that were asked for: who follows the cluster fills them.
     pub fn clusters(&self) -> Vec<Arc<RwLock<Zone>>> {
-        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        clusters.clone()
+        self.cluster_zones.hold().clone()
     }
 
     /// Where what cannot be survived is told.
     pub fn failures(&self) -> Failures {
         self.failures.clone()
+    }
+
+    /// Where it is told that plugins touch other names than before.
+    pub fn touches_changed(&self) -> TouchesChanged {
+        self.touches_changed.clone()
     }
 }
 
@@ -156,6 +171,21 @@ impl Block {
         environment: &Environment,
         wanted: &mut Wanted,
     ) -> Result<Self, Fault> {
+        Self::build_with(block, port_default, environment, wanted, |_| ())
+    }
+
+    /// The same, with plugins that no directive has, for tests: `edit` puts them among the others.
+    ///
+    /// # Errors
+    ///
+    /// The first that is wrong, in the order of the plugins.
+    pub fn build_with(
+        block: &ServerBlock,
+        port_default: u16,
+        environment: &Environment,
+        wanted: &mut Wanted,
+        edit: impl FnOnce(&mut Vec<Box<dyn Plugin>>),
+    ) -> Result<Self, Fault> {
         let mut keys = Vec::new();
         for word in &block.keys {
             keys.append(&mut Key::parse(word, port_default)?);
@@ -183,12 +213,13 @@ impl Block {
             }
         }
         let Builder {
-            plugins,
+            mut plugins,
             listen,
             is_monitored,
             wanted,
             ..
         } = builder;
+        edit(&mut plugins);
         let plugins: Arc<[_]> = plugins.into();
         if is_monitored {
             wanted.readiness.add(Arc::clone(&plugins));

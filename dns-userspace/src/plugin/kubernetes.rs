@@ -120,7 +120,12 @@ impl Plugin for Kubernetes {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        // It is what the kernel answers from.
-        Vec::new()
+        // It is what the kernel answers from, but for what is somebody else's.
+        let zones = self.fallthrough.iter().cloned();
+        zones.map(Touch::Absent).collect()
+    }
+
+    fn cluster(&self) -> Option<&Arc<RwLock<Zone>>> {
+        Some(&self.cluster)
     }
 }

@@ -13,6 +13,7 @@
 
 pub mod args;
 pub mod builder;
+pub mod clusters;
 pub mod forward;
 pub mod metrics;
 pub mod prometheus;
@@ -36,6 +37,8 @@ mod reload;
 mod root;
 mod whoami;
 
+use std::sync::{Arc, RwLock};
+
 use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
 
@@ -45,6 +48,8 @@ pub use request::Request;
 pub use sent::Sent;
 pub use site::Site;
 pub use touch::Touch;
+
+use crate::zone::Zone;
 
 /// One plugin of a server block.
 #[async_trait]
@@ -66,6 +71,15 @@ pub trait Plugin: Send + Sync {
 
     /// A query is done with: to count or log it.
     fn sent(&self, _sent: &Sent<'_>) {}
+    /// Whether it changes the order of the addresses in answers from query to query.
+    fn rotates(&self) -> bool {
+        false
+    }
+
+    /// The names of the cluster, if it answers from them: what the kernel may answer, too.
+    fn cluster(&self) -> Option<&Arc<RwLock<Zone>>> {
+        None
+    }
 
     /// Begins what it does without being asked, once the sockets of its server block are bound. Called where the
     /// block is first served.

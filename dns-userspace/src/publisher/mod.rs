@@ -141,6 +141,7 @@ impl Publisher {
         touched: &[Name],
         progress: &mut dyn FnMut(),
     ) -> Result<(), NoRoom> {
+        self.relist(zone);
         if touched.len() < BUILT_FROM {
             self.publish_each(zone, touched, progress);
             return Ok(());
@@ -167,6 +168,7 @@ impl Publisher {
     /// Writes the names that a change touched one by one: each becomes visible by itself. What there is no
     /// room for passes to the socket.
     pub fn publish_each(&mut self, zone: &Zone, touched: &[Name], progress: &mut dyn FnMut()) {
+        self.relist(zone);
         let rejected = self.rejected;
         for (index, name) in touched.iter().enumerate() {
             self.publish_node(zone, name, &zone.node(name));
@@ -207,10 +209,36 @@ impl Publisher {
         }
     }
 
+    /// First in a change: where another part of the zone is kept on the socket than before, nothing is denied before
+    /// all of that has come to the programs. Those that may still deny have ended before a record goes.
+    fn relist(&mut self, zone: &Zone) {
+        if !self.zones.is_current(zone) {
+            (self.zones).unsettle(&mut *self.programs);
+            if self.has_waited() {
+                (self.zones).relist(zone, &mut self.encoder, &mut *self.programs);
+            }
+        }
+    }
+
     /// Last in a change: a zone says that it is complete only when it is, and when nobody reads an index any more in
-    /// which it was not.
+    /// which it was not, nor a list of zones from before.
     fn renew_touched_zones(&mut self, zone: &Zone, touched: &[Name]) {
-        self.renew_zones(zone, |apex| touched.contains(apex));
+        let settles = !self.zones.is_settled() && self.zones.is_current(zone);
+        if settles && self.has_waited() {
+            self.zones.settle();
+            self.renew_zones(zone, |_| true);
+        } else {
+            self.renew_zones(zone, |apex| touched.contains(apex));
+        }
+    }
+
+    /// Waits until every program that had begun has ended. False: it is not known whether they have.
+    fn has_waited(&mut self) -> bool {
+        let waited = self.programs.wait();
+        if let Err(error) = &waited {
+            warn!(%error, "cannot wait for the programs: until that works, no name is denied");
+        }
+        waited.is_ok()
     }
 
     fn renew_zones(&mut self, zone: &Zone, is_touched: impl Fn(&Name) -> bool) {
@@ -308,7 +336,9 @@ fn has_addresses(node: &Node) -> bool {
 fn is_kept(zone: &Zone, name: &Name, node: &Node) -> bool {
     match node {
         Node::Absent => false,
-        Node::SocketOnly | Node::Alias(_) => true,
+        // Where nothing is denied, what has no record passes too.
+        Node::SocketOnly => !zone.is_kept_below(name),
+        Node::Alias(_) => true,
         // The empty names within a reverse zone are many (up to 31 for an IPv6 address), and nobody
         // asks for them; a name that is not there passes to the socket.
         Node::Records(rrsets) => !rrsets.is_empty() || zone.config().origin.zone_of(name),

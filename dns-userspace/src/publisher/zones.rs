@@ -1,4 +1,12 @@
 //! The zones that the programs know: where a name that has no record is denied, and with which SOA.
+//!
+//! ```text
+//! place  0 … 7     names below which nothing is denied, as the zone says │ our zones, the longer names first
+//! ```
+//!
+//! The first that a name lies in decides. Our zones keep their places, since records say to which they belong; what
+//! stands before them changes with the configuration ([`Zone::undenied_below`]). While it does, nothing is
+//! denied at all: a program reads the list without a lock.
 
 use hickory_proto::rr::{Name, Record as DnsRecord};
 use hopzero_common::{
@@ -9,62 +17,90 @@ use hopzero_common::{
 use super::{encode::Encoder, programs::Programs, table::Table};
 use crate::zone::Zone;
 
+/// Reverse zones in the list: they are never complete, so what counts is that the origin and what stands
+/// before it have places.
+const REVERSE_ZONES_MAX: usize = 4;
+
 /// The list, and what stands in it now.
 #[derive(Default)]
 pub struct Zones {
-    list: Vec<Listed>,
+    /// At the last places.
+    zones: Vec<Listed>,
+    /// At the first places, if there are as many.
+    undenied: Vec<Name>,
+    /// Every program that runs reads the list as it is.
+    settled: bool,
 }
 
 struct Listed {
     name: Name,
-    /// A zone of ours, not a name below which only the socket may answer.
-    is_zone: bool,
     current: ZoneEntry,
 }
 
 impl Zones {
-    /// The index of the zone that a name lies in, as records have it.
+    /// The place of the zone that a name lies in, as records have it.
     pub fn index_of(&self, zone: &Zone, name: &Name) -> u8 {
         let of = zone.zone_of(name);
-        let found = (self.list.iter())
-            .position(|listed| listed.is_zone && Some(&listed.name) == of)
-            .and_then(|index| u8::try_from(index).ok());
+        let found = (self.listed())
+            .find(|(_, listed)| Some(*listed) == of)
+            .and_then(|(place, _)| u8::try_from(place).ok());
         // Beyond the list: the programs find no zone there, and pass.
         found.unwrap_or(u8::MAX)
     }
 
-    /// Makes the list, the longer names first. What there is no room for, or is too short to be
-    /// told apart, has no negative answers in the kernel.
+    /// Makes the list, before anybody reads it. A zone that there is no room for, or that is too short to be told
+    /// apart, has no negative answers in the kernel.
     pub fn list(&mut self, zone: &Zone, encoder: &mut Encoder, programs: &mut dyn Programs) {
-        if !self.list.is_empty() {
+        if !self.zones.is_empty() {
             return;
         }
         let config = zone.config();
-        let zones = std::iter::once(&config.origin).chain(&config.reverse);
-        let mut names: Vec<(Name, bool)> = (zones.cloned().map(|name| (name, true)))
-            .chain((zone.socket_only_below().into_iter()).map(|name| (name, false)))
+        let reverse = config.reverse.iter().take(REVERSE_ZONES_MAX);
+        self.zones = (reverse.chain([&config.origin]))
+            .filter_map(|name| {
+                Some(Listed {
+                    current: entry_of(name, encoder)?,
+                    name: name.clone(),
+                })
+            })
             .collect();
-        names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
-        for (name, is_zone) in names {
-            let wire_len = encoder.wire_of(&name).len();
-            if wire_len < ZONE_BYTES_MIN || self.list.len() == ZONES_MAX {
-                continue;
-            }
-            let mut current = ZoneEntry::NONE;
-            current.name_len = u32::try_from(wire_len).unwrap_or(0);
-            let tail = encoder.wire_of(&name)[wire_len - 8..].try_into();
-            current.tail = u64::from_le_bytes(tail.unwrap_or_default());
-            let words = encoder.words_of(&name);
-            current.name[..words.len()].copy_from_slice(words);
-            self.list.push(Listed {
-                name,
-                is_zone,
-                current,
-            });
+        (self.zones).sort_by_key(|listed| std::cmp::Reverse(listed.name.len()));
+        for (index, listed) in self.zones.iter().enumerate() {
+            programs.set_zone(self.first_place() + index, &listed.current);
         }
-        for (index, listed) in self.list.iter().enumerate() {
-            programs.set_zone(index, &listed.current);
+        self.relist(zone, encoder, programs);
+        self.settled = true;
+    }
+
+    /// Whether what stands before our zones is what the zone says now.
+    pub fn is_current(&self, zone: &Zone) -> bool {
+        self.zones.is_empty() || self.undenied == zone.undenied_below()
+    }
+
+    /// Nothing is denied from now on, until [`Self::settle`].
+    pub fn unsettle(&mut self, programs: &mut dyn Programs) {
+        self.settled = false;
+        self.incomplete(programs);
+    }
+
+    /// Puts before our zones what the zone says. No program may deny anything meanwhile.
+    pub fn relist(&mut self, zone: &Zone, encoder: &mut Encoder, programs: &mut dyn Programs) {
+        self.undenied = zone.undenied_below();
+        let entries = self.undenied.iter().map(|name| entry_of(name, encoder));
+        let mut entries = entries.flatten();
+        for place in 0..self.first_place() {
+            programs.set_zone(place, &entries.next().unwrap_or(ZoneEntry::NONE));
         }
+    }
+
+    /// Every program that runs reads the list as it is.
+    pub fn settle(&mut self) {
+        self.settled = true;
+    }
+
+    /// Whether that is so.
+    pub fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// Renews a zone's SOA, and says whether every name of it has a record. Reverse zones are not
@@ -78,39 +114,55 @@ impl Zones {
         encoder: &mut Encoder,
         programs: &mut dyn Programs,
     ) {
-        let is_origin = *apex == zone.config().origin;
-        let found = (self.list.iter_mut().enumerate())
-            .find(|(_, listed)| listed.is_zone && listed.name == *apex);
+        let denies = *apex == zone.config().origin
+            && self.settled
+            && self.undenied.len() <= self.first_place()
+            && !self.undenied.contains(apex);
+        let first = self.first_place();
+        let found = (self.zones.iter_mut().enumerate()).find(|(_, listed)| listed.name == *apex);
         let (Some((index, listed)), Some(soa)) = (found, zone.soa(apex)) else {
             return;
         };
         let before = listed.current.entry;
         listed.current.entry = write(apex, &soa, table, encoder).unwrap_or(0);
-        listed.current.flags = if complete && is_origin {
-            ZONE_COMPLETE
-        } else {
-            0
-        };
-        programs.set_zone(index, &listed.current);
+        listed.current.flags = if complete && denies { ZONE_COMPLETE } else { 0 };
+        programs.set_zone(first + index, &listed.current);
         table.give_detached(before);
     }
 
-    /// The zones of the list, by their places.
+    /// Our zones, by their places.
     pub fn listed(&self) -> impl Iterator<Item = (usize, &Name)> {
-        (self.list.iter().enumerate())
-            .filter(|(_, listed)| listed.is_zone)
-            .map(|(index, listed)| (index, &listed.name))
+        (self.zones.iter().enumerate())
+            .map(|(index, listed)| (self.first_place() + index, &listed.name))
     }
 
     /// A name has no record although it exists: nothing is denied any more.
     pub fn incomplete(&mut self, programs: &mut dyn Programs) {
-        for (index, listed) in self.list.iter_mut().enumerate() {
+        let first = self.first_place();
+        for (index, listed) in self.zones.iter_mut().enumerate() {
             if listed.current.flags & ZONE_COMPLETE != 0 {
                 listed.current.flags &= !ZONE_COMPLETE;
-                programs.set_zone(index, &listed.current);
+                programs.set_zone(first + index, &listed.current);
             }
         }
     }
+
+    /// The place of our first zone.
+    fn first_place(&self) -> usize {
+        ZONES_MAX - self.zones.len()
+    }
+}
+
+/// A name in the list; `None` if it is too short.
+fn entry_of(name: &Name, encoder: &mut Encoder) -> Option<ZoneEntry> {
+    let wire = encoder.wire_of(name);
+    let (wire_len, tail) = (wire.len(), *wire.last_chunk::<ZONE_BYTES_MIN>()?);
+    let mut entry = ZoneEntry::NONE;
+    entry.name_len = u32::try_from(wire_len).ok()?;
+    entry.tail = u64::from_le_bytes(tail);
+    let words = encoder.words_of(name);
+    entry.name[..words.len()].copy_from_slice(words);
+    Some(entry)
 }
 
 fn write(apex: &Name, soa: &DnsRecord, table: &mut Table, encoder: &mut Encoder) -> Option<u64> {

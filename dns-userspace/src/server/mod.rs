@@ -3,12 +3,15 @@
 //! Every block has zones, and addresses and ports where they are served. Blocks that are served at one address share its
 //! sockets; there a query belongs to the block with the longest zone that its name lies in.
 
+mod allowance;
+mod serving;
+
 use std::{
     any::Any,
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr, SocketAddr},
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -30,6 +33,9 @@ use crate::{
     },
     socket::{self, Encoded, Service},
 };
+
+pub use allowance::{Allowance, Claim};
+pub use serving::Serving;
 
 /// Where queries come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,8 +82,7 @@ const ANY_CLASS: [&str; 2] = ["chaos", "forward"];
 pub struct Servers {
     servers: BTreeMap<Listen, Arc<Server>>,
     counters: DnsCounters,
-    /// What the configuration wants beyond answers.
-    pub wanted: Wanted,
+    wanted: Mutex<Wanted>,
 }
 
 impl Servers {
@@ -108,12 +113,36 @@ impl Servers {
                 server.panics_to = Some(environment.failures());
             }
         }
+        Ok(Self::new(servers, counters, wanted))
+    }
+
+    /// Serves blocks that are built already.
+    ///
+    /// # Errors
+    ///
+    /// A zone that two of them have at one address.
+    pub fn of(blocks: &[Block]) -> Result<Self, String> {
+        let mut servers = BTreeMap::new();
+        let counters = DnsCounters::default();
+        for block in blocks {
+            add(&mut servers, &counters, block)?;
+        }
+        Ok(Self::new(servers, counters, Wanted::default()))
+    }
+
+    fn new(servers: BTreeMap<Listen, Server>, counters: DnsCounters, wanted: Wanted) -> Self {
         let servers = servers.into_iter();
-        Ok(Servers {
+        Servers {
             servers: servers.map(|(at, server)| (at, Arc::new(server))).collect(),
             counters,
-            wanted,
-        })
+            wanted: Mutex::new(wanted),
+        }
+    }
+
+    /// What the configuration wants beyond answers; it is handed over once.
+    pub fn wanted(&self) -> Wanted {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut wanted)
     }
 
     /// Lets the plugins begin what they do without being asked; once for each block, in one of its zones.
@@ -242,6 +271,12 @@ impl Server {
             }
             name = name.base_name();
         }
+    }
+
+    /// The block with the longest zone that a name in lower case lies in, whatever is asked.
+    fn longest(&self, name: &Name) -> Option<(&Name, &Site)> {
+        let zones = self.sites.iter().filter(|(zone, _)| zone.zone_of(name));
+        zones.max_by_key(|(zone, _)| zone.iter().len())
     }
 }
 

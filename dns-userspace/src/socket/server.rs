@@ -16,6 +16,8 @@ use super::{
 pub struct ServerConfig {
     /// Each is served over UDP and TCP. Port 0 lets the system choose one port for both.
     pub listen: Vec<SocketAddr>,
+    /// Sockets of ours may be there already, such as those of all addresses beside those of one.
+    pub beside_ours: bool,
     /// Limits of each TCP listener.
     pub tcp_limits: TcpLimits,
 }
@@ -66,7 +68,7 @@ impl Server {
     /// An address cannot be bound.
     pub fn bind(config: ServerConfig) -> Result<Self, BindError> {
         let sockets = (config.listen.iter())
-            .map(|&address| bind::bind(address))
+            .map(|&address| bind::bind(address, config.beside_ours))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             addresses: sockets.iter().map(|bound| bound.address).collect(),

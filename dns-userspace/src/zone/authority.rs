@@ -1,12 +1,13 @@
 //! The zone itself: the state, how it changes, and what a name holds.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::CNAME};
 
 use super::{
     Alias, Node, RrSet, ZoneConfig,
     aliases::Aliases,
+    kept::Kept,
     question::{self, Subject},
     records::TYPES,
 };
@@ -24,6 +25,7 @@ pub struct Zone {
     pub(super) config: ZoneConfig,
     pub(super) state: State,
     pub(super) aliases: Aliases,
+    pub(super) kept: Kept,
     /// Unix time of the last change: the SOA's serial.
     pub(super) serial: u32,
     pub(super) synchronised: bool,
@@ -51,9 +53,29 @@ impl Zone {
             config,
             state: State::default(),
             aliases: Aliases::default(),
+            kept: Kept::default(),
             serial: 0,
             synchronised: false,
         }
+    }
+
+    /// The same cluster, named and timed in another way.
+    #[must_use]
+    pub fn with_config(&self, config: ZoneConfig) -> Self {
+        let mut zone = Self {
+            state: self.state.clone(),
+            serial: self.serial,
+            synchronised: self.synchronised,
+            ..Self::new(config)
+        };
+        let services = zone.state.services();
+        let names: Vec<_> = services
+            .map(|(namespace, service, _)| (Arc::clone(namespace), Arc::clone(service)))
+            .collect();
+        for (namespace, service) in names {
+            zone.note_alias(&namespace, &service);
+        }
+        zone
     }
 
     /// Applies a batch. Returns every name whose [`Zone::node`] may have changed, each once, in
@@ -119,11 +141,6 @@ impl Zone {
         question::parse(&self.config, &name.to_lowercase()).map(|(zone, _)| zone)
     }
 
-    /// Names below which only the socket may answer, whether they exist or not.
-    pub fn socket_only_below(&self) -> Vec<Name> {
-        self.config.name(&["pod"]).into_iter().collect()
-    }
-
     /// The SOA record of one of our zones, as negative answers carry it.
     pub fn soa(&self, zone: &Name) -> Option<Record> {
         let ours = self.config.zones().any(|ours| ours == zone);
@@ -136,11 +153,12 @@ impl Zone {
         let Some((zone, subject)) = question::parse(&self.config, &name) else {
             return Node::Absent;
         };
-        if let Subject::Pods(_) = subject {
+        if matches!(subject, Subject::Pods(_)) || self.is_kept(&name) {
             return Node::SocketOnly;
         }
         match self.existence(&name, &subject) {
             Existence::Absent => Node::Absent,
+            _ if self.is_kept_if_it_exists(&name) => Node::SocketOnly,
             Existence::Alias(target) => self.alias(target).map_or(Node::SocketOnly, Node::Alias),
             Existence::Exists => Node::Records(
                 TYPES
@@ -151,13 +169,14 @@ impl Zone {
         }
     }
 
-    /// The alias of a target that exists in a zone of ours, is none itself, and has addresses.
+    /// The alias of a target that exists in a zone of ours, is none itself, has addresses, and is not kept on the socket.
     fn alias(&self, target: Name) -> Option<Alias> {
         let lower = target.to_lowercase();
         let (zone, subject) = question::parse(&self.config, &lower)?;
         // The names of pods are not touched when they change.
         if matches!(subject, Subject::Pods(_))
             || self.existence(&lower, &subject) != Existence::Exists
+            || self.is_kept_if_it_exists(&lower)
         {
             return None;
         }

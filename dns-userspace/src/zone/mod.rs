@@ -18,6 +18,7 @@
 
 mod aliases;
 mod authority;
+mod kept;
 mod lookup;
 mod names;
 mod question;
@@ -32,6 +33,7 @@ use hickory_proto::{
 };
 
 pub use authority::Zone;
+pub use kept::Kept;
 
 /// What an owner name holds.
 #[derive(Clone, Debug, PartialEq)]

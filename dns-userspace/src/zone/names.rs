@@ -8,12 +8,19 @@ use super::{Zone, ZoneConfig, authority::DNS_SERVICE, reverse};
 use crate::state::{Protocol, Service, ServiceView, Touched, common_prefix_bits};
 
 impl Zone {
-    /// Every owner name that exists, each once and in lower case: those with records, the empty
-    /// non-terminals, `pod.<zone>` and the reverse names.
+    /// Every owner name that [`Zone::node`] knows, each once and in lower case: those that exist, and those that are
+    /// kept on the socket.
     ///
-    /// The names below `pod.<zone>` are not among them, although [`Zone::node`] has them answered
-    /// by the socket: see [`Zone::socket_only_below`].
+    /// Where all names below one are the socket's, whether they exist or not, they are not among them: see
+    /// [`Zone::undenied_below`].
     pub fn names(&self) -> impl Iterator<Item = Name> + '_ {
+        let existing = (self.existing_names()).filter(|name| !self.is_kept_below(name));
+        existing.chain(self.kept_and_absent())
+    }
+
+    /// Every owner name that exists: those with records, the empty non-terminals, `pod.<zone>` (not those below it)
+    /// and the reverse names.
+    pub(super) fn existing_names(&self) -> impl Iterator<Item = Name> + '_ {
         let fixed = fixed_names(&self.config);
         let namespaces = self
             .state
@@ -99,7 +106,7 @@ impl ZoneConfig {
     }
 
     /// The origin and the reverse zones.
-    pub(super) fn zones(&self) -> impl Iterator<Item = &Name> {
+    pub fn zones(&self) -> impl Iterator<Item = &Name> {
         std::iter::once(&self.origin).chain(&self.reverse)
     }
 }

@@ -1,5 +1,6 @@
 //! The command as users run it.
 
+mod corefile;
 mod daemon;
 mod query;
 mod serve;

@@ -92,6 +92,7 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
             && let Some(expected) = step.strip_prefix("fault ")
         {
             let error = built.err().ok_or("the server block can be used")?;
+            let expected = expected.replace("$DIR", directory.path().to_str().unwrap());
             return check("fault", &error.to_string(), &format!("…{expected}…"));
         }
         let servers = built.map_err(|error| error.to_string())?;
@@ -239,6 +240,8 @@ impl World {
         }
         let ours = regex::Regex::new(r"127\.0\.0\.1:\d+").unwrap();
         let line = ours.replace_all(&line, "$$ME");
+        let duration = regex::Regex::new(r"0\.\d+s").unwrap();
+        let line = duration.replace_all(&line, "DURATION");
         let random = regex::Regex::new(r"\d{9,}\.\d{9,}\.").unwrap();
         random.replace_all(&line, "RANDOM.").into_owned()
     }

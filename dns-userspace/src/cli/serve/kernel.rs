@@ -65,7 +65,7 @@ pub(super) fn parse_device(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn parse_destination(text: &str) -> Result<IpAddr, String> {
+pub(in crate::cli) fn parse_destination(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr = text
         .parse()
         .map_err(|_| "expected an IP address, such as 10.96.0.10".to_owned())?;

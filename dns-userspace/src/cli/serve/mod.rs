@@ -1,6 +1,9 @@
 //! `hopzero serve`: the daemon.
 
-mod kernel;
+mod allowances;
+mod apply;
+pub(super) mod kernel;
+mod live;
 mod run;
 pub(super) mod sites;
 
@@ -37,6 +40,9 @@ Examples:
   As a Corefile says:
     hopzero serve --conf Corefile --manifests ./manifests
 
+  The same, and what it allows in the kernel (as root; `hopzero check-config` says what that is):
+    hopzero serve --conf Corefile --manifests ./manifests --attach veth1 --answer-for 10.96.0.10
+
   In the kernel (as root), for queries that come in at veth1 for 10.96.0.10; what the kernel
   does not answer goes on as before:
     hopzero serve --manifests ./manifests --attach veth1 --answer-for 10.96.0.10
@@ -51,8 +57,8 @@ Exit status: 0 after SIGTERM or SIGINT, 1 on errors, 2 on a wrong command line."
 #[derive(Debug, Parser)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// Corefile: zones, addresses and plugins, as `CoreDNS` reads it. Not together with --attach yet.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "zone", "reverse_zone", "ttl", "attach"])]
+    /// Corefile: zones, addresses and plugins, as `CoreDNS` reads it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "zone", "reverse_zone", "ttl", "loadbalance"])]
     conf: Option<PathBuf>,
 
     /// Directory of Kubernetes manifests (*.yaml, *.yml, *.json, at any depth); it is watched.

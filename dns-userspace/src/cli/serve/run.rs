@@ -3,16 +3,17 @@
 //! ```text
 //! Manifests ─batches→ apply (a thread) ─write lock→ Zone ←read lock─ socket server
 //!                          └─touched names→ publisher, lease
+//! Allowances ─what it may answer─┘
 //! ```
 
 use std::{
     path::Path,
     sync::{
-        Arc, RwLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use anyhow::{Context, anyhow};
@@ -24,13 +25,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, kernel, sites::Sites};
+use super::{
+    Options,
+    apply::{Steps, apply},
+    kernel,
+    sites::Sites,
+};
 use crate::{
     control::{self, Control, Reply, Report, Request, SwitchReply},
-    kernel::{Follower, RENEWED_EVERY, SwitchError},
+    kernel::{Follower, SwitchError},
     socket::SocketCounters,
-    source::{Batch, Source, manifests::Manifests},
-    zone::Zone,
+    source::{Source, manifests::Manifests},
 };
 
 /// Batches that wait for the zone. A source that is faster waits.
@@ -44,7 +49,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     // First, so that a signal during the start is not lost.
     let signals = Signals::new()?;
     let sites = match &options.conf {
-        Some(path) => Sites::of_corefile(path)?,
+        Some(path) => Sites::of_corefile(path, &options.kernel.answer_for)?,
         None => Sites::of_zone(options.listen, options.zone, options.rotate)?,
     };
     let control = bind_control(options.control.as_deref())?;
@@ -95,19 +100,30 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
             Ok(())
         });
     }
+    if let Some(live) = sites.live {
+        let serving = live.run(Arc::clone(&counters), stop.clone());
+        tasks.spawn(async move {
+            serving.await;
+            Ok(())
+        });
+    }
 
     let (sender, changes) = mpsc::channel(BATCHES_MAX);
     let source = Manifests::new(options.manifests, options.service_cidrs);
     let following = source.run(sender, stop.clone());
     let (ended, applying) = oneshot::channel();
     let zones = sites.zones;
+    let steps = Steps {
+        changes,
+        allowances: sites.allowances.subscribe(),
+    };
     let runtime = Handle::current();
     // With a name of its own, by which `top -H` and debuggers find it.
     thread::Builder::new()
         .name(APPLY_THREAD.to_owned())
         .spawn(move || {
             let _entered = runtime.enter();
-            let result = apply(changes, &zones, follower, |names| {
+            let result = apply(steps, &zones, follower, |names| {
                 synchronised.store(true, Ordering::Release);
                 tracing::info!(
                     listen,
@@ -136,6 +152,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let result = tokio::select! {
         name = signals.wait() => {
             tracing::info!(signal = name, "stopping");
+            sites.lameduck.last().await;
             Ok(())
         }
         error = sites.failures.first() => Err(anyhow!(error)),
@@ -148,62 +165,6 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
         result = result.and(first_error(&mut tasks).await);
     }
     result
-}
-
-/// Applies batches until there is no more source. The programs are detached on return.
-///
-/// The lease is renewed here, before and after each batch, as it makes progress, and when none comes, and
-/// nowhere else: whatever keeps a batch from being applied keeps the lease from being renewed. (That a source has fallen silent cannot
-/// be seen here: it looks like one that has nothing to say.)
-fn apply(
-    mut changes: mpsc::Receiver<Batch>,
-    zones: &[Arc<RwLock<Zone>>],
-    mut follower: Option<Follower>,
-    synchronised: impl FnOnce(usize),
-) -> anyhow::Result<()> {
-    let poisoned = || anyhow!("a change to the zone was left half done");
-    let mut synchronised = Some(synchronised);
-    let mut names = 0;
-    let runtime = Handle::current();
-    loop {
-        let next = async { tokio::time::timeout(RENEWED_EVERY, changes.recv()).await };
-        let batch = match runtime.block_on(next) {
-            Ok(Some(batch)) => batch,
-            Ok(None) => return Ok(()),
-            Err(_elapsed) => {
-                if let (Some(follower), Some(zone)) = (&mut follower, zones.first()) {
-                    follower.follow(&*zone.read().map_err(|_| poisoned())?, &[])?;
-                    follower.renew();
-                }
-                continue;
-            }
-        };
-        // All that came before is applied. A large batch may take a second or two before it comes to the publisher,
-        // from where on its progress renews the lease.
-        if let Some(follower) = &mut follower {
-            follower.renew();
-        }
-        let mut is_synchronised = true;
-        for (index, zone) in zones.iter().enumerate() {
-            let touched = (zone.write().map_err(|_| poisoned())?).apply(batch.clone(), now_unix());
-            let zone = zone.read().map_err(|_| poisoned())?;
-            // The kernel has one zone; what only another one knows passes.
-            if let Some(follower) = &mut follower
-                && index == 0
-            {
-                follower.follow(&zone, &touched)?;
-            }
-            names += touched.len();
-            is_synchronised &= zone.is_synchronised();
-            tracing::debug!(touched = touched.len(), "applied");
-        }
-        if let Some(follower) = &mut follower {
-            follower.renew();
-        }
-        if is_synchronised && let Some(synchronised) = synchronised.take() {
-            synchronised(names);
-        }
-    }
 }
 
 /// Waits for all tasks; the first error ends the wait.
@@ -225,16 +186,6 @@ fn bind_control(path: Option<&Path>) -> anyhow::Result<Option<Control>> {
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// The serial's clock. After 2106 it wraps, as serials do (RFC 1982).
-fn now_unix() -> u32 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "modulo 2^32 is what a serial is"
-    )]
-    now.map_or(0, |elapsed| elapsed.as_secs() as u32)
 }
 
 /// The signals that stop the daemon.

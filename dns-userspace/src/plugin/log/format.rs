@@ -32,10 +32,10 @@ const COMMON: &str = r#"{remote}:{port} - {>id} "{type} {class} {name} {proto} {
 const NOTHING: &str = "-";
 
 /// Pieces of a line, one after the other.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Format(Vec<Piece>);
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 enum Piece {
     Text(String),
     Value(Value),

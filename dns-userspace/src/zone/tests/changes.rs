@@ -282,7 +282,7 @@ fn only_the_socket_answers_for_pods_and_aliases_that_lead_elsewhere() {
     ] {
         assert_eq!(zone.node(&name(text)), Node::SocketOnly, "{text}");
     }
-    assert_eq!(zone.socket_only_below(), [name("pod.cluster.local.")]);
+    assert_eq!(zone.undenied_below(), [name("pod.cluster.local.")]);
     assert_eq!(
         zone.node(&name("a.out.shop.svc.cluster.local.")),
         Node::Absent
