@@ -35,7 +35,7 @@ use crate::plugin::wanted::Pages;
 /// For the headers of a request, also between two requests of one connection; as in `CoreDNS`.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one connection, whatever it asks.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long replies under way may take after a stop.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 /// Connections of one listener at a time; more wait.

@@ -1,5 +1,7 @@
 //! Whether a configuration is still the same.
 
+use std::fmt::Write as _;
+
 use ring::digest::{Context, SHA512};
 
 use super::{Corefile, Directive, Word};
@@ -12,12 +14,12 @@ impl Corefile {
             add_words(&mut context, &block.keys);
             add_directives(&mut context, &block.directives);
         }
-        let digest = context.finish();
-        digest
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let mut text = String::new();
+        for byte in context.finish().as_ref() {
+            // A string has room for everything.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
     }
 }
 

@@ -49,6 +49,6 @@ pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Res
     }
     let around = around.min(every / 2);
     let moved = rand::rng().random_range(0.0..1.0);
-    builder.wanted.reload = Some(every - around / 2 + around.mul_f64(moved));
+    builder.wanted.reload = Some(every.saturating_sub(around / 2) + around.mul_f64(moved));
     Ok(())
 }

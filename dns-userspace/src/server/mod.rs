@@ -80,7 +80,7 @@ const ANY_CLASS: [&str; 2] = ["chaos", "forward"];
 
 /// All servers of a configuration.
 pub struct Servers {
-    servers: BTreeMap<Listen, Arc<Server>>,
+    at: BTreeMap<Listen, Arc<Server>>,
     counters: DnsCounters,
     wanted: Mutex<Wanted>,
 }
@@ -133,7 +133,7 @@ impl Servers {
     fn new(servers: BTreeMap<Listen, Server>, counters: DnsCounters, wanted: Wanted) -> Self {
         let servers = servers.into_iter();
         Servers {
-            servers: servers.map(|(at, server)| (at, Arc::new(server))).collect(),
+            at: servers.map(|(at, server)| (at, Arc::new(server))).collect(),
             counters,
             wanted: Mutex::new(wanted),
         }
@@ -149,7 +149,7 @@ impl Servers {
     pub fn start(&self) {
         self.counters.enable(self.enabled());
         let mut started: Vec<*const ()> = Vec::new();
-        for server in self.servers.values() {
+        for server in self.at.values() {
             for (zone, site) in &server.sites {
                 let block = Arc::as_ptr(&site.plugins).cast();
                 if started.contains(&block) {
@@ -167,7 +167,7 @@ impl Servers {
     /// The plugins of blocks with `prometheus`, wherever they are served.
     fn enabled(&self) -> Vec<Enabled> {
         let mut enabled = Vec::new();
-        for server in self.servers.values() {
+        for server in self.at.values() {
             for (zone, plugins) in server.sites() {
                 if plugins.iter().any(|plugin| plugin.name() == "prometheus") {
                     enabled.extend(plugins.iter().map(|plugin| Enabled {
@@ -184,7 +184,7 @@ impl Servers {
 
     /// Each address with what is served there.
     pub fn iter(&self) -> impl Iterator<Item = (&Listen, &Arc<Server>)> {
-        self.servers.iter()
+        self.at.iter()
     }
 }
 

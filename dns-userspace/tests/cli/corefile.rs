@@ -12,12 +12,23 @@ use tempfile::TempDir;
 
 use crate::daemon::{MANIFESTS, PATIENCE, command, run};
 
-struct Daemon {
+pub struct Daemon {
     child: Child,
     directory: TempDir,
     log: BufReader<ChildStdout>,
-    port: u16,
+    pub port: u16,
     http: u16,
+}
+
+/// A port of the loopback that nobody has, for UDP and for TCP.
+pub fn free_port() -> u16 {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = udp.local_addr().unwrap();
+        if TcpListener::bind(address).is_ok() {
+            return address.port();
+        }
+    }
 }
 
 fn text(corefile: &str, port: u16, http: u16) -> String {
@@ -27,21 +38,12 @@ fn text(corefile: &str, port: u16, http: u16) -> String {
 
 impl Daemon {
     /// `$PORT` is where DNS is served, `$HTTP` the pages.
-    fn start(corefile: &str) -> Self {
+    pub fn start(corefile: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let manifests = directory.path().join("manifests");
         fs::create_dir(&manifests).unwrap();
         fs::write(manifests.join("shop.yaml"), MANIFESTS).unwrap();
-        let port = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let http = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let (port, http) = (free_port(), free_port());
         let path = directory.path().join("Corefile");
         fs::write(&path, text(corefile, port, http)).unwrap();
         let mut child = command()
@@ -95,7 +97,7 @@ impl Daemon {
     }
 
     /// Status line and body.
-    fn get(&self, path: &str) -> (String, String) {
+    pub fn get(&self, path: &str) -> (String, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http)).unwrap();
         write!(
             stream,
@@ -106,6 +108,17 @@ impl Daemon {
         stream.read_to_string(&mut reply).unwrap();
         let (head, body) = reply.split_once("\r\n\r\n").unwrap();
         (head.lines().next().unwrap().to_owned(), body.to_owned())
+    }
+
+    /// Sends a query over TCP, and waits for the reply.
+    pub fn ask_over_tcp(&self, query: &[u8]) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let length = u16::try_from(query.len()).unwrap().to_be_bytes();
+        stream.write_all(&[&length, query].concat()).unwrap();
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).unwrap();
+        let mut reply = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut reply).unwrap();
     }
 
     fn signal(&self, signal: libc::c_int) {

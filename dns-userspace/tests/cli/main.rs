@@ -2,6 +2,7 @@
 
 mod corefile;
 mod daemon;
+mod metrics;
 mod query;
 mod serve;
 mod stats;

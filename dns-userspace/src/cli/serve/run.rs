@@ -88,24 +88,15 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
             }
         };
         let running = control.run(reply, stop.clone());
-        tasks.spawn(async move {
-            running.await;
-            Ok(())
-        });
+        spawn(&mut tasks, running);
     }
     for (server, service) in sites.sockets {
         let serving = server.run(service, Arc::clone(&counters), stop.clone());
-        tasks.spawn(async move {
-            serving.await;
-            Ok(())
-        });
+        spawn(&mut tasks, serving);
     }
     if let Some(live) = sites.live {
         let serving = live.run(Arc::clone(&counters), stop.clone());
-        tasks.spawn(async move {
-            serving.await;
-            Ok(())
-        });
+        spawn(&mut tasks, serving);
     }
 
     let (sender, changes) = mpsc::channel(BATCHES_MAX);
@@ -165,6 +156,17 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
         result = result.and(first_error(&mut tasks).await);
     }
     result
+}
+
+/// What ends without a word.
+fn spawn(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    running: impl Future<Output = ()> + Send + 'static,
+) {
+    tasks.spawn(async move {
+        running.await;
+        Ok(())
+    });
 }
 
 /// Waits for all tasks; the first error ends the wait.

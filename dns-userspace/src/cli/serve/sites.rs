@@ -104,7 +104,7 @@ impl Sites {
         let sockets = self.sockets.iter().map(|(server, _)| server);
         let of_live = self.live.iter().flat_map(Live::opened);
         (sockets.chain(of_live))
-            .flat_map(|server| server.addresses())
+            .flat_map(Server::addresses)
             .copied()
             .collect()
     }

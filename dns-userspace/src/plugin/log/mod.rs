@@ -97,9 +97,12 @@ impl Plugin for Log {
         // The kernel gives answers and denials, and errors never.
         let noted = |rule: &&Rule| rule.classes.is_empty() || rule.classes != [ReplyClass::Error];
         let names = self.rules.iter().filter(noted).flat_map(|rule| &rule.names);
-        let touch = |name: &Name| match name.is_root() {
-            true => Touch::Everything,
-            false => Touch::Below(name.clone()),
+        let touch = |name: &Name| {
+            if name.is_root() {
+                Touch::Everything
+            } else {
+                Touch::Below(name.clone())
+            }
         };
         names.map(touch).collect()
     }

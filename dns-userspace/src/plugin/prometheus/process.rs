@@ -51,7 +51,7 @@ impl Collector for Process {
                 "Unix time of the start",
                 stat.started,
             ),
-            ("process_open_fds", "Open file descriptors", open as f64),
+            ("process_open_fds", "Open file descriptors", float(open)),
             (
                 "process_max_fds",
                 "The limit of file descriptors",
@@ -65,7 +65,7 @@ impl Collector for Process {
     }
 }
 
-/// Some fields of proc_pid_stat(5).
+/// Some fields of `proc_pid_stat(5)`.
 struct Stat {
     cpu_seconds: f64,
     started: f64,
@@ -95,7 +95,18 @@ impl Stat {
 }
 
 fn number(variable: SysconfVar) -> Option<f64> {
-    Some(sysconf(variable).ok()?? as f64)
+    sysconf(variable)
+        .ok()?
+        .and_then(|value| usize::try_from(value).ok())
+        .map(float)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "metrics are floating point, and these numbers are small"
+)]
+fn float(value: usize) -> f64 {
+    value as f64
 }
 
 fn files_max() -> f64 {

@@ -67,7 +67,9 @@ async fn ask(socket: &UdpSocket) -> bool {
     socket.send(query).await.unwrap();
     let mut reply = [0; 512];
     let received = timeout(PATIENCE, socket.recv(&mut reply)).await;
-    received.is_ok_and(|received| received.is_ok_and(|bytes| bytes > 12 && reply[3] & 0x0f == 0))
+    received.is_ok_and(|received| {
+        received.is_ok_and(|bytes| bytes > 12 && reply[3].trailing_zeros() >= 4)
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
