@@ -316,7 +316,7 @@ pub struct Control {
     pub vlans: [u16; VLANS_MAX],
     /// The lease: from this tick on (jiffies) every packet passes. See the module docs.
     pub lease_until: u64,
-    /// Zones, the longer names first; the first that a name lies in decides.
+    /// Names below which nothing is denied, then zones, the longer names first; the first that a name lies in decides.
     pub zones: [ZoneEntry; ZONES_MAX],
 }
 
@@ -329,7 +329,7 @@ pub struct ZoneEntry {
     pub entry: u64,
     /// The last eight bytes of the name.
     pub tail: u64,
-    /// Length of the name in wire form, bytes; 0 ends the list.
+    /// Length of the name in wire form, bytes; 0: there is none at this place.
     pub name_len: u32,
     /// [`ZONE_COMPLETE`]
     pub flags: u32,

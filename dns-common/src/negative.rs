@@ -84,7 +84,7 @@ pub fn no_name(control: &Control, scratch: &Scratch) -> Result<Denial, Reason> {
         if zone.tail != tail || zone_len > name_len || zone_len < ZONE_BYTES_MIN {
             continue;
         }
-        // The longer names stand first: the first that the name ends with is the closest.
+        // They stand in this order: the first that the name ends with decides.
         let start = name_len - zone_len;
         if !continues(scratch, start, zone) {
             continue;

@@ -20,7 +20,10 @@ use hopzero::{
     source::{Change, manifests},
 };
 use hopzero_tests::packets::{
-    build::{CLIENT_PORT, CLIENT_V4, CLIENT_V6, SERVER_V4, SERVER_V6, answer, v4, v6},
+    build::{
+        CLIENT_PORT, CLIENT_V4, CLIENT_V6, SERVER_V4, SERVER_V6, answer, message_of, v4, v6,
+        wire_name,
+    },
     kernel::{Loaded, Program},
     rotation,
 };
@@ -34,6 +37,7 @@ use crate::{
 const CLUSTERS: u64 = 25;
 const CONFIGURATIONS_A_CLUSTER: u64 = 12;
 const QUERIES_A_CONFIGURATION: u64 = 500;
+const DS: u16 = 43;
 /// At least so many of a hundred are answered by the kernel, over all configurations.
 const ANSWERED_PERCENT_MIN: u64 = 15;
 
@@ -110,7 +114,12 @@ fn one_cluster(seed: u64, runtime: &Runtime) -> Result<u64> {
 
         let asked = asked(&servers);
         for index in 0..QUERIES_A_CONFIGURATION {
-            let message = generate::query(&names, &mut random);
+            // Whose DS it is, is a matter of server blocks.
+            let message = if random.one_in(50) {
+                message_of(&wire_name(random.of(&configuration::INNER)), DS)
+            } else {
+                generate::query(&names, &mut random)
+            };
             let judged = judge(
                 &mut loaded,
                 &asked,

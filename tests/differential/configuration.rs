@@ -55,6 +55,9 @@ impl Cluster {
     }
 }
 
+/// Server blocks may have these zones.
+pub const INNER: [&str; 2] = ["ns.svc.cluster.local.", "svc.cluster.local."];
+
 /// One server block.
 struct Wanted {
     keys: &'static str,

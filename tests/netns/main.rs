@@ -1,6 +1,7 @@
 //! Real sockets across network namespaces: a pod asks, and its node's kernel or socket answers.
 
 mod answers;
+mod corefile;
 mod edits;
 mod foreign;
 mod growth;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         vlan::tests(),
         limit::tests(),
         switches::tests(),
+        corefile::tests(),
         silence::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())

@@ -7,7 +7,7 @@ use hickory_proto::rr::Name;
 use crate::zone::Kept;
 
 /// Names whose answers a plugin could change, refuse or record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Touch {
     /// All of them.
     Everything,

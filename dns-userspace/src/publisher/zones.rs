@@ -25,7 +25,7 @@ const REVERSE_ZONES_MAX: usize = 4;
 #[derive(Default)]
 pub struct Zones {
     /// At the last places.
-    zones: Vec<Listed>,
+    ours: Vec<Listed>,
     /// At the first places, if there are as many.
     undenied: Vec<Name>,
     /// Every program that runs reads the list as it is.
@@ -51,12 +51,12 @@ impl Zones {
     /// Makes the list, before anybody reads it. A zone that there is no room for, or that is too short to be told
     /// apart, has no negative answers in the kernel.
     pub fn list(&mut self, zone: &Zone, encoder: &mut Encoder, programs: &mut dyn Programs) {
-        if !self.zones.is_empty() {
+        if !self.ours.is_empty() {
             return;
         }
         let config = zone.config();
         let reverse = config.reverse.iter().take(REVERSE_ZONES_MAX);
-        self.zones = (reverse.chain([&config.origin]))
+        self.ours = (reverse.chain([&config.origin]))
             .filter_map(|name| {
                 Some(Listed {
                     current: entry_of(name, encoder)?,
@@ -64,8 +64,9 @@ impl Zones {
                 })
             })
             .collect();
-        (self.zones).sort_by_key(|listed| std::cmp::Reverse(listed.name.len()));
-        for (index, listed) in self.zones.iter().enumerate() {
+        self.ours
+            .sort_by_key(|listed| std::cmp::Reverse(listed.name.len()));
+        for (index, listed) in self.ours.iter().enumerate() {
             programs.set_zone(self.first_place() + index, &listed.current);
         }
         self.relist(zone, encoder, programs);
@@ -74,7 +75,7 @@ impl Zones {
 
     /// Whether what stands before our zones is what the zone says now.
     pub fn is_current(&self, zone: &Zone) -> bool {
-        self.zones.is_empty() || self.undenied == zone.undenied_below()
+        self.ours.is_empty() || self.undenied == zone.undenied_below()
     }
 
     /// Nothing is denied from now on, until [`Self::settle`].
@@ -119,7 +120,7 @@ impl Zones {
             && self.undenied.len() <= self.first_place()
             && !self.undenied.contains(apex);
         let first = self.first_place();
-        let found = (self.zones.iter_mut().enumerate()).find(|(_, listed)| listed.name == *apex);
+        let found = (self.ours.iter_mut().enumerate()).find(|(_, listed)| listed.name == *apex);
         let (Some((index, listed)), Some(soa)) = (found, zone.soa(apex)) else {
             return;
         };
@@ -132,14 +133,14 @@ impl Zones {
 
     /// Our zones, by their places.
     pub fn listed(&self) -> impl Iterator<Item = (usize, &Name)> {
-        (self.zones.iter().enumerate())
+        (self.ours.iter().enumerate())
             .map(|(index, listed)| (self.first_place() + index, &listed.name))
     }
 
     /// A name has no record although it exists: nothing is denied any more.
     pub fn incomplete(&mut self, programs: &mut dyn Programs) {
         let first = self.first_place();
-        for (index, listed) in self.zones.iter_mut().enumerate() {
+        for (index, listed) in self.ours.iter_mut().enumerate() {
             if listed.current.flags & ZONE_COMPLETE != 0 {
                 listed.current.flags &= !ZONE_COMPLETE;
                 programs.set_zone(first + index, &listed.current);
@@ -149,7 +150,7 @@ impl Zones {
 
     /// The place of our first zone.
     fn first_place(&self) -> usize {
-        ZONES_MAX - self.zones.len()
+        ZONES_MAX - self.ours.len()
     }
 }
 

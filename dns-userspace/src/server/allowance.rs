@@ -6,17 +6,18 @@
 //!
 //! - Where a server listens at port 53 of that very address, it is this one.
 //! - Else it is any that listens on all addresses and has `kubernetes` in one of its blocks, whatever its port
-//!   (OpenShift's is 5353, Gardener's 8053), or, if there is none, any other that has it. What one of them would not answer
+//!   (it is 5353 or 8053 in some distributions), or, if there is none, any other that has it. What one of them would not answer
 //!   from the zone is kept.
 //!
 //! The kernel has one zone, that of the first `kubernetes` in the file that is asked so. Within it, at each server:
 //!
 //! - A name belongs to the block with the longest zone that it lies in. One without that `kubernetes` keeps all its names.
-//! - What stands ahead of `kubernetes` in its block keeps what it touches ([`Plugin::touches`]). What stands behind
+//! - What stands ahead of `kubernetes` in its block keeps what it touches ([`Plugin::touches`](crate::plugin::Plugin::touches)). What stands behind
 //!   matters only where `kubernetes` falls through, which it says itself.
 //! - The DS record of a block's zone is its parent's.
 
 use std::{
+    collections::HashSet,
     net::IpAddr,
     sync::{Arc, RwLock},
 };
@@ -26,9 +27,12 @@ use hickory_proto::rr::Name;
 use super::{Listen, Server, Servers, Site};
 use crate::{
     corefile::Transport,
-    plugin::{Plugin, Touch},
+    plugin::Touch,
     zone::{Kept, Zone, ZoneConfig},
 };
+
+#[cfg(test)]
+mod tests;
 
 /// The port of queries that the kernel answers.
 const PORT: u16 = 53;
@@ -45,7 +49,7 @@ pub struct Allowance {
 }
 
 /// Names that are kept on the socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// Which.
     pub touch: Touch,
@@ -83,14 +87,12 @@ impl Servers {
             let site = server.longest(&config.origin);
             site.is_some_and(|(_, site)| site.rotates(zone))
         });
-        let mut claims = Vec::new();
-        for server in asked {
-            for claim in server.claims(zone, &config, rotate) {
-                if !claims.contains(&claim) {
-                    claims.push(claim);
-                }
-            }
-        }
+        let claims = asked.iter();
+        let mut claims: Vec<Claim> = claims
+            .flat_map(|server| server.claims(zone, &config, rotate))
+            .collect();
+        let mut seen = HashSet::new();
+        claims.retain(|claim| seen.insert(claim.clone()));
         Some(Allowance {
             zone: Arc::clone(zone),
             claims,
@@ -176,12 +178,10 @@ impl Server {
 impl Site {
     /// Where the plugin stands that answers from a zone.
     fn plugin_of(&self, zone: &Arc<RwLock<Zone>>) -> Option<usize> {
-        let is_it = |plugin: &Box<dyn Plugin>| {
-            plugin
-                .cluster()
-                .is_some_and(|cluster| Arc::ptr_eq(cluster, zone))
-        };
-        self.plugins.iter().position(is_it)
+        self.plugins.iter().position(|plugin| {
+            let cluster = plugin.cluster();
+            cluster.is_some_and(|cluster| Arc::ptr_eq(cluster, zone))
+        })
     }
 
     /// Whether addresses of that zone are shuffled.

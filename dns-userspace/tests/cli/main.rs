@@ -1,5 +1,6 @@
 //! The command as users run it.
 
+mod check_config;
 mod corefile;
 mod daemon;
 mod metrics;

@@ -10,6 +10,7 @@ fn help_teaches_with_examples() {
         &["query", "--help"],
         &["stats", "--help"],
         &["kernel", "--help"],
+        &["check-config", "--help"],
         &["help", "serve"],
     ] {
         let output = run(args);
@@ -59,6 +60,10 @@ fn wrong_command_lines_are_refused_with_what_is_expected() {
             "unicast",
         ),
         (serve(&["--hook", "egress"]), "xdp-generic"),
+        (
+            serve(&["--conf", "Corefile", "--loadbalance", "off"]),
+            "cannot be used with",
+        ),
         (serve(&["--names-max", "0"]), "--names-max"),
         (serve(&["--vlan", "0"]), "1..=4094"),
         (serve(&["--vlan", "4095"]), "1..=4094"),

@@ -31,11 +31,22 @@ enum Step {
 
 /// Where steps come from.
 pub(super) struct Steps {
-    pub changes: mpsc::Receiver<Batch>,
-    pub allowances: watch::Receiver<Option<Allowance>>,
+    changes: mpsc::Receiver<Batch>,
+    allowances: watch::Receiver<Option<Allowance>>,
 }
 
 impl Steps {
+    /// From the cluster, and from the configuration.
+    pub fn new(
+        changes: mpsc::Receiver<Batch>,
+        allowances: watch::Receiver<Option<Allowance>>,
+    ) -> Self {
+        Steps {
+            changes,
+            allowances,
+        }
+    }
+
     async fn next(&mut self) -> Step {
         tokio::select! {
             // What the kernel may not answer any more comes first.
@@ -183,4 +194,80 @@ fn now_unix() -> u32 {
         reason = "modulo 2^32 is what a serial is"
     )]
     now.map_or(0, |elapsed| elapsed.as_secs() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use crate::{
+        plugin::Touch,
+        server::Claim,
+        source::Change,
+        zone::{Node, ZoneConfig},
+    };
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    fn zone(origin: &str) -> Arc<RwLock<Zone>> {
+        Arc::new(RwLock::new(Zone::new(ZoneConfig {
+            origin: name(origin),
+            reverse: Vec::new(),
+            ttl: 5,
+        })))
+    }
+
+    fn allowance(zone: &Arc<RwLock<Zone>>, kept: &str) -> Allowance {
+        Allowance {
+            zone: Arc::clone(zone),
+            claims: vec![Claim {
+                touch: Touch::Name(name(kept)),
+                reason: String::new(),
+            }],
+            rotate: false,
+        }
+    }
+
+    /// What is kept comes before the first batch, and changes between batches; another zone is followed with nothing
+    /// left behind in the first.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_latest_allowance_comes_before_the_next_batch() {
+        let (one, two) = (zone("one."), zone("two."));
+        let zones = [Arc::clone(&one), Arc::clone(&two)];
+        let allowances = watch::Sender::new(Some(allowance(&one, "a.one.")));
+        let (batches, changes) = mpsc::channel(1);
+        let mut steps = Steps::new(changes, allowances.subscribe());
+        steps.allowances.mark_changed();
+        let runtime = Handle::current();
+        let applying = thread::spawn(move || {
+            let _entered = runtime.enter();
+            apply(steps, &zones, None, |_| ())
+        });
+        let is_kept = |zone: &RwLock<Zone>, text: &str| {
+            zone.read().unwrap().node(&name(text)) == Node::SocketOnly
+        };
+        // Of two batches the first has been applied when there is room for the second, and then for a third.
+        let applied = async || {
+            for _ in 0..3 {
+                batches.send(vec![Change::Synchronised]).await.unwrap();
+            }
+        };
+        applied().await;
+        assert!(is_kept(&one, "a.one."));
+        allowances.send_replace(Some(allowance(&one, "b.one.")));
+        applied().await;
+        assert!(is_kept(&one, "b.one.") && !is_kept(&one, "a.one."));
+        allowances.send_replace(Some(allowance(&two, "a.two.")));
+        applied().await;
+        assert!(is_kept(&two, "a.two.") && !is_kept(&one, "b.one."));
+        allowances.send_replace(None);
+        applied().await;
+        assert!(!is_kept(&two, "a.two."));
+        drop(batches);
+        applying.join().unwrap().unwrap();
+    }
 }

@@ -104,10 +104,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let following = source.run(sender, stop.clone());
     let (ended, applying) = oneshot::channel();
     let zones = sites.zones;
-    let steps = Steps {
-        changes,
-        allowances: sites.allowances.subscribe(),
-    };
+    let steps = Steps::new(changes, sites.allowances.subscribe());
     let runtime = Handle::current();
     // With a name of its own, by which `top -H` and debuggers find it.
     thread::Builder::new()

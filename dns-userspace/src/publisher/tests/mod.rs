@@ -2,6 +2,7 @@
 //! mapping of the same memory.
 
 mod full;
+mod kept;
 mod marks;
 mod steps;
 mod world;
@@ -18,9 +19,9 @@ use std::{
 
 use hickory_proto::rr::Name;
 use hopzero_common::{
-    layout::{Control, Generation, Scratch, ZoneEntry},
-    limits::{BUCKET_ENTRIES, CELL_WORDS},
-    lookup, name,
+    layout::{Control, FLAG_SOCKET_ONLY, Generation, Scratch, ZoneEntry},
+    limits::{BUCKET_ENTRIES, CELL_WORDS, ZONES_MAX},
+    lookup, name, negative,
     reason::Reason,
     record::Header,
 };
@@ -59,6 +60,9 @@ struct Kernel {
     generation: AtomicU64,
     running: RwLock<()>,
     told: Mutex<Vec<Told>>,
+    zones: Mutex<[ZoneEntry; ZONES_MAX]>,
+    /// Names that nobody may deny, and those that somebody would have.
+    watched: Mutex<(Vec<Name>, Vec<Name>)>,
     wait: Wait,
     index: Words,
     cells: Words,
@@ -69,7 +73,8 @@ struct Kernel {
 struct Handle(Arc<Kernel>);
 
 impl Programs for Handle {
-    fn set_zone(&mut self, _index: usize, zone: &ZoneEntry) {
+    fn set_zone(&mut self, index: usize, zone: &ZoneEntry) {
+        self.0.zones.lock().expect("nobody panics")[index] = *zone;
         self.tell(Told::Zone {
             entry: zone.entry,
             flags: zone.flags,
@@ -107,6 +112,8 @@ fn publisher(capacity: Capacity, wait: Wait) -> (Publisher, Handle) {
         generation: AtomicU64::new(0),
         running: RwLock::new(()),
         told: Mutex::new(Vec::new()),
+        zones: Mutex::new([ZoneEntry::NONE; ZONES_MAX]),
+        watched: Mutex::default(),
         wait,
         index: map(&index, capacity.index_buckets()),
         cells: map(&cells, capacity.cells),
@@ -124,6 +131,19 @@ fn publisher(capacity: Capacity, wait: Wait) -> (Publisher, Handle) {
 impl Handle {
     fn tell(&self, told: Told) {
         self.0.told.lock().expect("nobody panics").push(told);
+        let mut watched = self.0.watched.lock().expect("nobody panics");
+        let (names, denied) = &mut *watched;
+        if !names.is_empty() {
+            let run = self.run_unwaited();
+            denied.extend(names.iter().filter(|name| run.denies(name)).cloned());
+        }
+    }
+
+    /// Names that are looked at whenever the programs are told something, from now on; returns which of those before
+    /// were denied then.
+    fn watch(&self, names: Vec<Name>) -> Vec<Name> {
+        let watched = &mut *self.0.watched.lock().expect("nobody panics");
+        std::mem::replace(watched, (names, Vec::new())).1
     }
 
     fn told(&self) -> Vec<Told> {
@@ -133,14 +153,23 @@ impl Handle {
     /// A program begins.
     fn run(&self) -> Run<'_> {
         let running = self.0.running.read().expect("no writer has panicked");
+        Run {
+            _running: Some(running),
+            ..self.run_unwaited()
+        }
+    }
+
+    /// One that nobody waits for: it ends before anything else happens.
+    fn run_unwaited(&self) -> Run<'_> {
         let mut control = Control::zeroed();
         control.generation = self.0.generation.load(Ordering::Relaxed);
+        control.zones = *self.0.zones.lock().expect("nobody panics");
         control.cells = self.0.capacity.cells;
         control.seed = SEED;
         Run {
             kernel: &self.0,
             control,
-            _running: running,
+            _running: None,
         }
     }
 }
@@ -149,20 +178,37 @@ impl Handle {
 struct Run<'a> {
     kernel: &'a Kernel,
     control: Control,
-    _running: RwLockReadGuard<'a, ()>,
+    _running: Option<RwLockReadGuard<'a, ()>>,
 }
 
 impl Run<'_> {
-    /// The first A address of a name, or why there is none.
-    fn address(&self, owner: &Name) -> Result<[u8; 4], Reason> {
+    fn asked(owner: &Name) -> Scratch {
         let mut scratch = Scratch::new();
         let mut encoder = Encoder::default();
+        scratch.query.name_len = u32::try_from(encoder.wire_of(owner).len()).expect("small");
         let words = encoder.words_of(owner);
         scratch.name[..words.len()].copy_from_slice(words);
         scratch.query.hash = name::hash_of(words, SEED);
         scratch.query.name_words = u32::try_from(words.len()).expect("small");
+        scratch
+    }
+
+    /// Whether it says that a name does not exist.
+    fn denies(&self, owner: &Name) -> bool {
+        let mut scratch = Run::asked(owner);
+        let found = lookup::find(self, &self.control, &mut scratch);
+        found == Err(Reason::UnknownName) && negative::no_name(&self.control, &scratch).is_ok()
+    }
+
+    /// The first A address of a name, or why there is none.
+    fn address(&self, owner: &Name) -> Result<[u8; 4], Reason> {
+        let mut scratch = Run::asked(owner);
         lookup::find(self, &self.control, &mut scratch)?;
-        let [a, b, c, d, ..] = scratch.record[Header::of(&scratch).a_word()].to_le_bytes();
+        let header = Header::of(&scratch);
+        if header.flags() & FLAG_SOCKET_ONLY != 0 {
+            return Err(Reason::SocketOnly);
+        }
+        let [a, b, c, d, ..] = scratch.record[header.a_word()].to_le_bytes();
         Ok([a, b, c, d])
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the zone: transcripts of questions and answers, and properties of change.
 
 mod changes;
+mod kept;
 mod model;
 mod properties;
 mod transcript;
