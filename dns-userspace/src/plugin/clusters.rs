@@ -44,9 +44,9 @@ impl Clusters {
     }
 }
 
-impl From<Arc<RwLock<Zone>>> for Clusters {
-    fn from(zone: Arc<RwLock<Zone>>) -> Self {
-        Clusters(Arc::new(Mutex::new(vec![zone])))
+impl From<Vec<Arc<RwLock<Zone>>>> for Clusters {
+    fn from(zones: Vec<Arc<RwLock<Zone>>>) -> Self {
+        Clusters(Arc::new(Mutex::new(zones)))
     }
 }
 

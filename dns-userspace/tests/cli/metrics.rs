@@ -6,7 +6,7 @@ use std::{
 };
 
 use hickory_proto::{
-    op::{Edns, Message, MessageType, OpCode, Query},
+    op::{Message, MessageType, OpCode, Query},
     rr::{Name, RecordType},
 };
 
@@ -47,7 +47,7 @@ fn families(text: &str) -> BTreeMap<String, Family> {
         if let Some(named) = line.strip_prefix("# TYPE ") {
             let (name, kind) = named.split_once(' ').unwrap();
             name.clone_into(&mut current);
-            families.entry(current.clone()).or_default().kind = kind.to_owned();
+            kind.clone_into(&mut families.entry(current.clone()).or_default().kind);
         } else if !line.starts_with('#') {
             let (_, labels, _) = sample(line);
             let family = families.get_mut(&current).unwrap();

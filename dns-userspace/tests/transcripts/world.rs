@@ -160,7 +160,7 @@ impl World {
             "write" => {
                 let mut lines = rest.split(" | ");
                 let file = self.directory.path().join(lines.next().unwrap());
-                let content: String = lines.map(|line| format!("{line}\n")).collect();
+                let content: String = lines.flat_map(|line| [line, "\n"]).collect();
                 std::fs::write(file, content).unwrap();
             }
             "wait" => tokio::time::sleep(Duration::from_millis(rest.parse().unwrap())).await,

@@ -245,7 +245,7 @@ mod tests {
         let runtime = Handle::current();
         let applying = thread::spawn(move || {
             let _entered = runtime.enter();
-            apply(steps, &zones, None, |_| ())
+            apply(steps, &zones.to_vec().into(), None, |_| ())
         });
         let is_kept = |zone: &RwLock<Zone>, text: &str| {
             zone.read().unwrap().node(&name(text)) == Node::SocketOnly

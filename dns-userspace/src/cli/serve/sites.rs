@@ -67,7 +67,7 @@ impl Sites {
                 rotate,
             }),
             live: None,
-            zones: zone.into(),
+            zones: vec![zone].into(),
             failures: Failures::default(),
             lameduck: Lameduck::default(),
         })

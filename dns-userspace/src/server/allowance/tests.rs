@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::{
     corefile::Corefile,
-    plugin::{Environment, Next, Outcome, Plugin, Request, builder::Block},
+    plugin::{Environment, Next, Outcome, Plugin, Request, builder::Block, wanted::Wanted},
 };
 
 /// It touches the names that it is made with.
@@ -65,9 +65,15 @@ fn servers(text: &str) -> (Servers, Environment) {
             }
         }
         let corefile = Corefile::parse(Path::new("Corefile"), rest, &|_| None).expect("a Corefile");
-        let block = Block::build_with(&corefile.blocks[0], 53, &environment, |plugins| {
-            plugins.splice(0..0, ahead);
-        });
+        let block = Block::build_with(
+            &corefile.blocks[0],
+            53,
+            &environment,
+            &mut Wanted::default(),
+            |plugins| {
+                plugins.splice(0..0, ahead);
+            },
+        );
         let mut block = block.expect("a server block");
         block.listen = listen;
         blocks.push(block);
