@@ -1,6 +1,6 @@
 //! Corefiles, and what of the cluster's names the kernel may not answer.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use async_trait::async_trait;
 
@@ -59,7 +59,7 @@ fn servers(text: &str) -> (Servers, Environment) {
                     line.contains("rotates"),
                 )));
             } else if let Some(address) = line.strip_prefix("bind ") {
-                listen.push(address.parse().expect("an address"));
+                listen.push(SocketAddr::new(address.parse().expect("an address"), 0));
             } else {
                 rest.extend([line, "\n"]);
             }
