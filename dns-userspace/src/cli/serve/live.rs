@@ -38,6 +38,7 @@ use crate::{
         builder::{Failures, PORT_DEFAULT},
         clusters::Clusters,
         metrics::Families,
+        prometheus::{DnsCounters, Kernel},
         wanted::{Pages, Wanted},
     },
     server::{Listen, Servers, Serving},
@@ -156,6 +157,12 @@ impl Live {
     pub fn opened(&self) -> impl Iterator<Item = &Server> {
         let first = self.first.iter().flat_map(|(_, opened)| &opened.sockets);
         first.map(|(_, server)| server)
+    }
+
+    /// What the kernel counts is among the metrics.
+    pub fn count(&self, kernel: Arc<dyn Kernel>) {
+        let counters: DnsCounters = self.environment.metrics.of();
+        counters.kernel().set(kernel);
     }
 
     /// To be filled from the cluster.

@@ -7,6 +7,7 @@
 //! ```
 
 use std::{
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
@@ -55,6 +56,9 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let control = bind_control(options.control.as_deref())?;
     let follower = kernel::follower(options.kernel)?;
     let kernel = follower.as_ref().map(Follower::status);
+    if let (Some(live), Some(kernel)) = (&sites.live, &kernel) {
+        live.count(Arc::clone(kernel) as _);
+    }
 
     let counters = Arc::new(SocketCounters::default());
     // Set when the first complete zone is served, by the programs too: whoever waits for it can ask.
@@ -62,12 +66,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
-    let listen = sites
-        .addresses()
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>();
-    let listen = listen.join(",");
+    let listen = listed(&sites.addresses());
     if let Some(control) = control {
         let (synchronised, counters) = (Arc::clone(&synchronised), Arc::clone(&counters));
         let reply = move |request| match request {
@@ -153,6 +152,11 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
         result = result.and(first_error(&mut tasks).await);
     }
     result
+}
+
+fn listed(addresses: &[SocketAddr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    addresses.join(",")
 }
 
 /// What ends without a word.
