@@ -9,6 +9,7 @@
 pub mod cli;
 pub mod control;
 pub mod corefile;
+pub mod http;
 pub mod kernel;
 pub mod logging;
 pub mod plugin;

@@ -1,11 +1,16 @@
 //! Logs: to standard error, for people or for machines.
 //!
-//! Standard output belongs to what a command was asked for.
+//! Standard output belongs to what a command was asked for. Only the form of `CoreDNS` goes there: so does `CoreDNS`, and
+//! whoever follows its log reads that.
 
-use std::env;
+mod coredns;
+
+use std::{env, sync::OnceLock};
 
 use clap::ValueEnum;
-use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, fmt, reload::Handle, util::SubscriberInitExt};
+
+pub use coredns::QUERIES;
 
 /// Used when neither `--log-level` nor `RUST_LOG` says anything.
 const LEVEL_DEFAULT: &str = "info";
@@ -18,6 +23,8 @@ pub enum LogFormat {
     Plain,
     /// One JSON object per event and line.
     Json,
+    /// `[INFO] plugin/NAME: …` as `CoreDNS` writes it, on standard output.
+    Coredns,
 }
 
 /// A level or filter that cannot be used.
@@ -58,7 +65,7 @@ pub fn init(format: LogFormat, level: Option<&str>) -> Result<(), LoggingError> 
         .parse(&filter)
         .map_err(|error| LoggingError::Filter {
             reason: error.to_string(),
-            filter,
+            filter: filter.clone(),
             origin,
         })?;
     let subscriber = fmt()
@@ -66,11 +73,51 @@ pub fn init(format: LogFormat, level: Option<&str>) -> Result<(), LoggingError> 
         .with_writer(std::io::stderr);
     let done = match format {
         // Colours only where somebody sees them.
-        LogFormat::Plain => subscriber
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .finish()
-            .try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).finish().try_init(),
+        LogFormat::Plain => {
+            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            let subscriber = subscriber.with_ansi(is_terminal).with_filter_reloading();
+            details_by(filter, subscriber.reload_handle());
+            subscriber.finish().try_init()
+        }
+        LogFormat::Json => {
+            let subscriber = (subscriber.json().flatten_event(true)).with_filter_reloading();
+            details_by(filter, subscriber.reload_handle());
+            subscriber.finish().try_init()
+        }
+        LogFormat::Coredns => {
+            let subscriber = (subscriber.with_ansi(false))
+                .event_format(coredns::Lines)
+                .with_writer(std::io::stdout)
+                .with_filter_reloading();
+            details_by(filter, subscriber.reload_handle());
+            subscriber.finish().try_init()
+        }
     };
     done.map_err(|_| LoggingError::Twice)
+}
+
+/// Switches details of our own on or off; [`details_by`] says how.
+static DETAILS: OnceLock<Box<dyn Fn(bool) + Send + Sync>> = OnceLock::new();
+
+/// Has details logged that are not logged otherwise, or no longer.
+pub fn details(on: bool) {
+    if let Some(switch) = DETAILS.get() {
+        switch(on);
+    }
+}
+
+fn details_by<S: 'static>(filter: String, handle: Handle<EnvFilter, S>) {
+    let switch = move |on: bool| {
+        let more = if on {
+            ",hopzero=debug,plugin=debug"
+        } else {
+            ""
+        };
+        if let Ok(filter) = EnvFilter::try_new(format!("{filter}{more}")) {
+            // The subscriber is there as long as the process.
+            let _ = handle.reload(filter);
+        }
+    };
+    // Set again only where init() fails.
+    let _ = DETAILS.set(Box::new(switch));
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use hickory_proto::rr::Name;
 use hopzero::{
     corefile::Corefile,
-    plugin::{Environment, Plugin, Touch, builder::Block},
+    plugin::{Environment, Plugin, Touch, builder::Block, wanted::Wanted},
     server::Servers,
 };
 
@@ -134,7 +134,7 @@ pub fn generate(
         description += &text;
         let corefile = Corefile::parse(Path::new("Corefile"), text, &|_| None)?;
         let block = &corefile.blocks[0];
-        let built = Block::build_with(block, 53, environment, |plugins| {
+        let built = Block::build_with(block, 53, environment, &mut Wanted::default(), |plugins| {
             plugins.splice(0..0, ahead);
             plugins.push(Box::new(Upstream));
         });

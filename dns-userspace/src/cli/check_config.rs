@@ -41,7 +41,7 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
         .build()?;
     let _entered = runtime.enter();
     let environment = Environment::default();
-    let servers = sites::read(&args.file, &environment)?;
+    let (_, servers) = sites::read(&args.file, &environment)?;
     show_blocks(&servers);
     println!();
     match servers.allowance(&environment.clusters(), &args.answer_for) {

@@ -29,6 +29,8 @@
 //! have done something that nobody can have meant: a quote that is never closed, words behind a closing
 //! brace, a brace without a partner.
 
+mod digest;
+
 pub mod error;
 pub mod key;
 pub mod lexer;

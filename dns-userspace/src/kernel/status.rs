@@ -9,6 +9,7 @@ use super::{
     Counters, Kernel, KernelError,
     switch::{Switch, SwitchError, Switched, Switches},
 };
+use crate::plugin::prometheus::{self, Answered};
 
 /// What the control socket reports.
 #[derive(Default)]
@@ -113,6 +114,17 @@ impl Status {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Whoever panicked has left whole values behind.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl prometheus::Kernel for Status {
+    fn answered(&self) -> Vec<Answered> {
+        // The programs count answers by neither RCODE nor type.
+        Vec::new()
+    }
+
+    fn report(&self) -> Value {
+        Status::report(self)
     }
 }
 

@@ -145,6 +145,23 @@ impl Word {
         Ok(name.to_lowercase())
     }
 
+    /// `HOST:PORT` or `:PORT`, where something is served.
+    ///
+    /// # Errors
+    ///
+    /// Another form.
+    pub fn host_and_port(&self) -> Result<&str, Fault> {
+        let is_valid = |(host, port): (&str, &str)| {
+            let is_bracketed = host.starts_with('[') && host.ends_with(']');
+            port.parse::<u16>().is_ok() && (is_bracketed || !host.contains(':'))
+        };
+        if self.text.rsplit_once(':').is_some_and(is_valid) {
+            Ok(&self.text)
+        } else {
+            Err(self.not("HOST:PORT, such as localhost:9153 or :9153"))
+        }
+    }
+
     /// It is not what is expected.
     pub fn not(&self, expected: &str) -> Fault {
         Fault::new(

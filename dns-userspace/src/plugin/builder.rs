@@ -1,20 +1,24 @@
 //! From a server block to its plugins.
 
 use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
 use hickory_proto::rr::Name;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Plugin,
-    forward::{Timeouts, counters::ForwardCounters},
+    clusters::{Clusters, ShowsOther},
+    forward::Timeouts,
     metrics::Metrics,
     table::{self, DIRECTIVES, Support},
     view::View,
+    wanted::Wanted,
 };
 use crate::{
     corefile::{Directive, Fault, Key, ServerBlock, key},
@@ -28,12 +32,14 @@ pub const PORT_DEFAULT: u16 = 53;
 /// What the daemon has for plugins, beyond a Corefile.
 #[derive(Default)]
 pub struct Environment {
-    clusters: Mutex<Vec<Arc<RwLock<Zone>>>>,
-    forwards: Mutex<Vec<Arc<ForwardCounters>>>,
+    /// What is made of the cluster.
+    pub cluster_zones: Clusters,
     failures: Failures,
     touches_changed: TouchesChanged,
     /// What plugins count; it outlives them.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
+    /// Cancelled once the daemon is to end, while it is served yet.
+    pub stopping: CancellationToken,
     /// How long `forward` waits, where no property says it.
     pub timeouts: Timeouts,
 }
@@ -83,22 +89,17 @@ impl Failures {
 
 impl Environment {
     /// The names of the cluster, as a `kubernetes` directive wants them; the same for the same wishes.
-    pub fn cluster(&self, config: ZoneConfig) -> Arc<RwLock<Zone>> {
-        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same =
-            |zone: &&Arc<RwLock<Zone>>| zone.read().is_ok_and(|zone| *zone.config() == config);
-        if let Some(zone) = clusters.iter().find(is_same) {
-            return Arc::clone(zone);
-        }
-        let zone = Arc::new(RwLock::new(Zone::new(config)));
-        clusters.push(Arc::clone(&zone));
-        zone
+    ///
+    /// # Errors
+    ///
+    /// They are not known, because others are followed already.
+    pub fn cluster(&self, config: ZoneConfig) -> Result<Arc<RwLock<Zone>>, ShowsOther> {
+        self.cluster_zones.zone(config)
     }
 
     /// All that were asked for: who follows the cluster fills them.
     pub fn clusters(&self) -> Vec<Arc<RwLock<Zone>>> {
-        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        clusters.clone()
+        self.cluster_zones.hold().clone()
     }
 
     /// Where what cannot be survived is told.
@@ -110,18 +111,6 @@ impl Environment {
     pub fn touches_changed(&self) -> TouchesChanged {
         self.touches_changed.clone()
     }
-
-    /// Keeps what a `forward` counts, for who tells it.
-    pub fn add_forward(&self, counters: Arc<ForwardCounters>) {
-        let mut forwards = self.forwards.lock().unwrap_or_else(PoisonError::into_inner);
-        forwards.push(counters);
-    }
-
-    /// What every `forward` counts.
-    pub fn forwards(&self) -> Vec<Arc<ForwardCounters>> {
-        let forwards = self.forwards.lock().unwrap_or_else(PoisonError::into_inner);
-        forwards.clone()
-    }
 }
 
 /// A server block while its directives are read.
@@ -132,8 +121,14 @@ pub struct Builder<'a> {
     pub environment: &'a Environment,
     /// The plugins so far, in their order.
     pub plugins: Vec<Box<dyn Plugin>>,
-    /// The addresses to listen at; none: all of the host.
-    pub listen: Vec<IpAddr>,
+    /// The addresses to listen at, with any port; none: all of the host.
+    pub listen: Vec<SocketAddr>,
+    /// Where relative paths begin.
+    pub root: PathBuf,
+    /// `ready` speaks for this block.
+    pub is_monitored: bool,
+    /// What the configuration wants beyond answers.
+    pub wanted: &'a mut Wanted,
     /// All directives of the block, in the order of the file.
     pub directives: &'a [Directive],
     /// What the block says of TCP.
@@ -168,6 +163,11 @@ impl Tcp {
 }
 
 impl Builder<'_> {
+    /// A file that an argument names; a relative path begins at `root`.
+    pub fn path(&self, word: &crate::corefile::Word) -> PathBuf {
+        self.root.join(&word.text)
+    }
+
     /// The zones that a plugin is for: its arguments, or else the block's.
     ///
     /// # Errors
@@ -211,8 +211,8 @@ pub struct Block {
     pub keys: Vec<Key>,
     /// Its plugins, in their order.
     pub plugins: Arc<[Box<dyn Plugin>]>,
-    /// The addresses to listen at; none: all of the host.
-    pub listen: Vec<IpAddr>,
+    /// The addresses to listen at, with any port; none: all of the host.
+    pub listen: Vec<SocketAddr>,
     /// What it says of TCP.
     pub tcp: Tcp,
     /// UDP sockets of each address; `None`: one for each core.
@@ -231,8 +231,9 @@ impl Block {
         block: &ServerBlock,
         port_default: u16,
         environment: &Environment,
+        wanted: &mut Wanted,
     ) -> Result<Self, Fault> {
-        Self::build_with(block, port_default, environment, |_| ())
+        Self::build_with(block, port_default, environment, wanted, |_| ())
     }
 
     /// The same, with plugins that no directive has, for tests: `edit` puts them among the others.
@@ -244,6 +245,7 @@ impl Block {
         block: &ServerBlock,
         port_default: u16,
         environment: &Environment,
+        wanted: &mut Wanted,
         edit: impl FnOnce(&mut Vec<Box<dyn Plugin>>),
     ) -> Result<Self, Fault> {
         let mut keys = Vec::new();
@@ -262,6 +264,9 @@ impl Block {
             tcp: Tcp::default(),
             udp_sockets: None,
             view: None,
+            root: PathBuf::new(),
+            is_monitored: false,
+            wanted,
         };
         for (name, support) in DIRECTIVES {
             let ours: Vec<&Directive> = (block.directives.iter())
@@ -279,12 +284,18 @@ impl Block {
             tcp,
             udp_sockets,
             view,
+            is_monitored,
+            wanted,
             ..
         } = builder;
         edit(&mut plugins);
+        let plugins: Arc<[_]> = plugins.into();
+        if is_monitored {
+            wanted.readiness.add(Arc::clone(&plugins));
+        }
         Ok(Block {
             keys,
-            plugins: plugins.into(),
+            plugins,
             listen,
             tcp,
             udp_sockets,

@@ -3,13 +3,24 @@
 //! Names, labels and buckets are those of `CoreDNS`. A plugin has a struct with its families, made and registered when
 //! the first of its kind is set up; those that come later, after a reload too, go on counting there.
 
+mod histogram;
+mod rcode;
+
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
+    fmt,
     sync::{Mutex, PoisonError},
 };
 
-use prometheus_client::{encoding::text, registry::Registry};
+use prometheus_client::{
+    encoding::{EncodeMetric as _, MetricEncoder, prometheus_text},
+    metrics::counter::ConstCounter,
+    registry::Registry,
+};
+
+pub use histogram::Histogram;
+pub use rcode::rcode_label;
 
 /// The families of one plugin. A clone counts in the same place.
 pub trait Families: Clone + Default + Send + 'static {
@@ -40,12 +51,29 @@ impl Metrics {
         (families.downcast_ref::<F>()).cloned().unwrap_or_default()
     }
 
-    /// In the text form of `OpenMetrics` 1.0.
+    /// In the text form that `CoreDNS` has, Prometheus 0.0.4.
     pub fn text(&self) -> String {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
         // A string has room for everything.
-        let _ = text::encode(&mut text, &inner.registry);
+        let _ = prometheus_text::encode(&mut text, &inner.registry);
         text
     }
+}
+
+/// Writes counters of one family that are not zero: `CoreDNS` knows no others.
+///
+/// # Errors
+///
+/// The encoder's.
+pub fn encode_counters<'l, const N: usize>(
+    mut family: MetricEncoder<'_>,
+    counters: impl IntoIterator<Item = ([(&'l str, &'l str); N], u64)>,
+) -> fmt::Result {
+    for (labels, count) in counters {
+        if count > 0 {
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }

@@ -13,38 +13,49 @@
 
 pub mod args;
 pub mod builder;
+pub mod clusters;
 pub mod forward;
 pub mod glance;
 pub mod metrics;
+pub mod prometheus;
+pub mod ready;
 pub mod reply;
 pub mod request;
+pub mod sent;
 pub mod site;
 pub mod table;
 pub mod text;
 pub mod touch;
+pub mod wanted;
 
-mod any;
-mod bufsize;
-mod cache;
-mod chaos;
 pub mod view;
 
 mod acl;
+mod any;
 mod autopath;
+mod bind;
+mod bufsize;
+mod cache;
+mod chaos;
+mod debug;
 mod dns64;
 mod errors;
 mod file;
 mod header;
+mod health;
 mod hosts;
 mod kubernetes;
 mod loadbalance;
 mod local;
+mod log;
 mod loop_;
 mod metadata;
 mod minimal;
 mod multisocket;
 mod nsid;
+mod reload;
 mod rewrite;
+mod root;
 mod template;
 mod timeouts;
 mod transfer;
@@ -64,6 +75,7 @@ pub use builder::{Builder, Environment};
 pub use glance::{Glance, Glanced, Glimpse};
 pub use reply::Reply;
 pub use request::Request;
+pub use sent::Sent;
 pub use site::Site;
 pub use touch::Touch;
 
@@ -82,6 +94,13 @@ pub trait Plugin: Send + Sync {
     /// answers.
     fn touches(&self) -> Vec<Touch>;
 
+    /// Whether it can answer, for `ready`.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// A query is done with: to count or log it.
+    fn sent(&self, _sent: &Sent<'_>) {}
     /// Whether it changes the order of the addresses in answers from query to query.
     fn rotates(&self) -> bool {
         false

@@ -42,6 +42,16 @@ pub struct Flags {
     pub authentic_data: bool,
 }
 
+impl Flags {
+    /// All zero.
+    pub const NONE: Flags = Flags {
+        authoritative: false,
+        truncated: false,
+        recursion_available: false,
+        authentic_data: false,
+    };
+}
+
 impl Reply {
     /// No records.
     pub fn bare(rcode: ResponseCode) -> Self {

@@ -1,9 +1,10 @@
 //! Every directive, in the order in which queries go through the plugins.
 
 use super::{
-    Builder, acl, any, autopath, bufsize, cache, chaos, dns64, errors, file, forward, header,
-    hosts, kubernetes, loadbalance, local, loop_, metadata, minimal, multisocket, nsid, rewrite,
-    template, timeouts, transfer, view, whoami,
+    Builder, acl, any, autopath, bind, bufsize, cache, chaos, debug, dns64, errors, file, forward,
+    header, health, hosts, kubernetes, loadbalance, local, log, loop_, metadata, minimal,
+    multisocket, nsid, prometheus, ready, reload, rewrite, root, template, timeouts, transfer,
+    view, whoami,
 };
 use crate::corefile::{Directive, Fault};
 
@@ -23,7 +24,7 @@ use Support::{Here, Missing};
 
 /// `CoreDNS` 1.15's order.
 pub const DIRECTIVES: &[(&str, Support)] = &[
-    ("root", Missing),
+    ("root", Here(root::setup)),
     ("metadata", Here(metadata::setup)),
     ("geoip", Missing),
     ("cancel", Missing),
@@ -34,19 +35,19 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("https3", Missing),
     ("timeouts", Here(timeouts::setup)),
     ("multisocket", Here(multisocket::setup)),
-    ("reload", Missing),
+    ("reload", Here(reload::setup)),
     ("nsid", Here(nsid::setup)),
     ("bufsize", Here(bufsize::setup)),
-    ("bind", Missing),
-    ("debug", Missing),
+    ("bind", Here(bind::setup)),
+    ("debug", Here(debug::setup)),
     ("trace", Missing),
-    ("ready", Missing),
-    ("health", Missing),
+    ("ready", Here(ready::setup)),
+    ("health", Here(health::setup)),
     ("pprof", Missing),
     ("shed", Missing),
-    ("prometheus", Missing),
+    ("prometheus", Here(prometheus::setup)),
     ("errors", Here(errors::setup)),
-    ("log", Missing),
+    ("log", Here(log::setup)),
     ("dnstap", Missing),
     ("local", Here(local::setup)),
     ("dns64", Here(dns64::setup)),

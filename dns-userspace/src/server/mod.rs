@@ -4,14 +4,18 @@
 //! sockets; there a query belongs to the block with the longest zone that its name lies in.
 
 mod allowance;
+mod serving;
 
 use std::{
+    any::Any,
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Weak},
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RecordType},
@@ -21,21 +25,26 @@ use tokio::time::Instant;
 use crate::{
     corefile::{Corefile, CorefileError, Fault, Transport},
     plugin::{
-        self, Environment, Glance, Glanced, Glimpse, Next, Plugin, Reply, Request, Served,
-        builder::Block, view::View,
+        self, Environment, Glance, Glanced, Glimpse, Next, Plugin, Reply, Request, Sent, Served,
+        builder::{Block, Failures},
+        prometheus::{DnsCounters, Enabled, Scope},
+        sent::Replied,
+        view::View,
+        wanted::Wanted,
     },
-    socket::{Asked, Service, TcpLimits},
+    socket::{self, Asked, Encoded, Service, TcpLimits},
     wire,
 };
 
 pub use allowance::{Allowance, Claim};
+pub use serving::Serving;
 
 /// Where queries come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listen {
     /// How.
     pub transport: Transport,
-    /// Address and port; the unspecified address is all of the host.
+    /// Address and port; `[::]` is all of the host.
     pub address: SocketAddr,
 }
 
@@ -44,7 +53,7 @@ impl Listen {
     pub fn label(&self) -> String {
         let (scheme, port) = (self.transport.scheme(), self.address.port());
         match self.address.ip() {
-            ip if ip.is_unspecified() => format!("{scheme}://:{port}"),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => format!("{scheme}://:{port}"),
             _ => format!("{scheme}://{}", self.address),
         }
     }
@@ -72,13 +81,22 @@ pub struct Server {
     any_class: bool,
     tcp_limits: TcpLimits,
     udp_sockets: Option<usize>,
+    counters: DnsCounters,
+    /// What belongs to no block.
+    dropped: Arc<Scope>,
+    /// Where a panic is told, if one of the blocks has `debug`: it ends the daemon.
+    panics_to: Option<Failures>,
 }
 
 /// As in `CoreDNS`.
 const ANY_CLASS: [&str; 2] = ["chaos", "forward"];
 
 /// All servers of a configuration.
-pub struct Servers(BTreeMap<Listen, Arc<Server>>);
+pub struct Servers {
+    at: BTreeMap<Listen, Arc<Server>>,
+    counters: DnsCounters,
+    wanted: Mutex<Wanted>,
+}
 
 impl Servers {
     /// Builds the plugins of every block.
@@ -92,15 +110,23 @@ impl Servers {
         environment: &Environment,
     ) -> Result<Self, CorefileError> {
         let mut servers: BTreeMap<Listen, Server> = BTreeMap::new();
+        let counters: DnsCounters = environment.metrics.of();
+        let mut wanted = Wanted::default();
         for block in &corefile.blocks {
-            let built = Block::build(block, port_default, environment).and_then(|built| {
+            let built = Block::build(block, port_default, environment, &mut wanted);
+            let built = built.and_then(|built| {
                 let span = block.keys[0].span;
-                add(&mut servers, &built)
+                add(&mut servers, &counters, &built)
                     .map_err(|message| Fault::new(span, message, "each zone once at one address"))
             });
             built.map_err(|fault| fault.within(&corefile.sources))?;
         }
-        Ok(Self::new(servers))
+        if wanted.debug {
+            for server in servers.values_mut() {
+                server.panics_to = Some(environment.failures());
+            }
+        }
+        Ok(Self::new(servers, counters, wanted))
     }
 
     /// Serves blocks that are built already.
@@ -110,13 +136,14 @@ impl Servers {
     /// A zone that two of them have at one address.
     pub fn of(blocks: &[Block]) -> Result<Self, String> {
         let mut servers = BTreeMap::new();
+        let counters = DnsCounters::default();
         for block in blocks {
-            add(&mut servers, block)?;
+            add(&mut servers, &counters, block)?;
         }
-        Ok(Self::new(servers))
+        Ok(Self::new(servers, counters, Wanted::default()))
     }
 
-    fn new(servers: BTreeMap<Listen, Server>) -> Self {
+    fn new(servers: BTreeMap<Listen, Server>, counters: DnsCounters, wanted: Wanted) -> Self {
         let shared = |server: Server| {
             Arc::new_cyclic(|me| Server {
                 me: Weak::clone(me),
@@ -124,13 +151,24 @@ impl Servers {
             })
         };
         let servers = servers.into_iter();
-        Servers(servers.map(|(at, server)| (at, shared(server))).collect())
+        Servers {
+            at: servers.map(|(at, server)| (at, shared(server))).collect(),
+            counters,
+            wanted: Mutex::new(wanted),
+        }
+    }
+
+    /// What the configuration wants beyond answers; it is handed over once.
+    pub fn wanted(&self) -> Wanted {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut wanted)
     }
 
     /// Lets the plugins begin what they do without being asked; once for each block, in one of its zones.
     pub fn start(&self) {
+        self.counters.enable(self.enabled());
         let mut started: Vec<*const ()> = Vec::new();
-        for server in self.0.values() {
+        for server in self.at.values() {
             for site in server.all() {
                 let block = Arc::as_ptr(&site.plugins).cast();
                 if started.contains(&block) {
@@ -146,14 +184,36 @@ impl Servers {
         }
     }
 
+    /// The plugins of blocks with `prometheus`, wherever they are served.
+    fn enabled(&self) -> Vec<Enabled> {
+        let mut enabled = Vec::new();
+        for server in self.at.values() {
+            for (zone, plugins) in server.sites() {
+                if plugins.iter().any(|plugin| plugin.name() == "prometheus") {
+                    enabled.extend(plugins.iter().map(|plugin| Enabled {
+                        server: Arc::clone(&server.label),
+                        zone: zone.to_string(),
+                        name: plugin.name(),
+                    }));
+                }
+            }
+        }
+        enabled.dedup();
+        enabled
+    }
+
     /// Each address with what is served there.
     pub fn iter(&self) -> impl Iterator<Item = (&Listen, &Arc<Server>)> {
-        self.0.iter()
+        self.at.iter()
     }
 }
 
-fn add(servers: &mut BTreeMap<Listen, Server>, block: &Block) -> Result<(), String> {
-    let everywhere = [IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+fn add(
+    servers: &mut BTreeMap<Listen, Server>,
+    counters: &DnsCounters,
+    block: &Block,
+) -> Result<(), String> {
+    let everywhere = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))];
     let addresses = if block.listen.is_empty() {
         &everywhere[..]
     } else {
@@ -161,19 +221,14 @@ fn add(servers: &mut BTreeMap<Listen, Server>, block: &Block) -> Result<(), Stri
     };
     for key in &block.keys {
         for address in addresses {
-            let listen = Listen {
+            let mut listen = Listen {
                 transport: key.transport,
-                address: SocketAddr::new(*address, key.port),
+                address: *address,
             };
-            let server = servers.entry(listen).or_insert_with(|| Server {
-                me: Weak::new(),
-                label: listen.label().into(),
-                no_view: "".into(),
-                sites: HashMap::new(),
-                any_class: false,
-                tcp_limits: TcpLimits::default(),
-                udp_sockets: None,
-            });
+            listen.address.set_port(key.port);
+            let server = servers
+                .entry(listen)
+                .or_insert_with(|| Server::new(listen, counters));
             let mut plugins = block.plugins.iter();
             server.any_class |= plugins.any(|plugin| ANY_CLASS.contains(&plugin.name()));
             block.tcp.apply(&mut server.tcp_limits);
@@ -199,6 +254,22 @@ fn add(servers: &mut BTreeMap<Listen, Server>, block: &Block) -> Result<(), Stri
 }
 
 impl Server {
+    fn new(listen: Listen, counters: &DnsCounters) -> Self {
+        let label: Arc<str> = listen.label().into();
+        Server {
+            sites: HashMap::new(),
+            any_class: false,
+            counters: counters.clone(),
+            dropped: counters.dropped(&label),
+            panics_to: None,
+            no_view: "".into(),
+            me: Weak::new(),
+            tcp_limits: TcpLimits::default(),
+            udp_sockets: None,
+            label,
+        }
+    }
+
     /// As metrics name it.
     pub fn label(&self) -> &Arc<str> {
         &self.label
@@ -247,30 +318,23 @@ impl Server {
 
 #[async_trait]
 impl Service for Server {
-    async fn answer(&self, request: &mut Request) -> Option<Reply> {
-        self.resolve(request).await
-    }
-
-    fn handle(&self) -> Option<Arc<dyn Service>> {
-        self.me.upgrade().map(|server| server as _)
+    async fn answer(&self, request: &mut Request) -> Option<Encoded> {
+        self.reply(request).await
     }
 
     async fn resolve(&self, request: &mut Request) -> Option<Reply> {
-        let is_ours = request.class == u16::from(DNSClass::IN) || self.any_class;
-        let name = wire::lower_name(&request.name);
-        let site = self.site(&name, request.rtype, |view| view.wants(request));
-        let Some(site) = site.filter(|_| is_ours) else {
+        let Some(site) = self.route(request) else {
             return Some(Reply::bare(ResponseCode::Refused));
         };
-        request.zone = site.zone.clone();
-        request.server = Arc::clone(&self.label);
-        request.view =
-            (site.view.as_ref()).map_or_else(|| "".into(), |view| Arc::clone(view.name()));
         match Next::first(&site.plugins).at(self).run(request).await {
             Ok(Served::Reply(reply)) => Some(reply),
             Ok(Served::Silence) => None,
             Err(failure) => Some(Reply::bare(failure.rcode)),
         }
+    }
+
+    fn handle(&self) -> Option<Arc<dyn Service>> {
+        self.me.upgrade().map(|server| server as _)
     }
 
     fn glance(&self, asked: &Asked<'_>, message: &mut Vec<u8>) -> Option<ResponseCode> {
@@ -306,5 +370,137 @@ impl Service for Server {
             }
         }
         None
+    }
+}
+
+impl Server {
+    /// Answers, and tells the plugins what was answered.
+    async fn reply(&self, request: &mut Request) -> Option<Encoded> {
+        let begun = Instant::now();
+        let Some(site) = self.route(request) else {
+            return Some(self.refuse(request, ResponseCode::Refused, begun));
+        };
+        let chain = Next::first(&site.plugins).at(self).run(request);
+        let chain = AssertUnwindSafe(chain).catch_unwind();
+        let reply = match chain.await {
+            Ok(Ok(Served::Reply(reply))) => Some(reply),
+            Ok(Ok(Served::Silence)) => None,
+            Ok(Err(failure)) => Some(Reply::bare(failure.rcode)),
+            Err(panic) => {
+                self.tell(&*panic);
+                return Some(self.refuse(request, ResponseCode::ServFail, begun));
+            }
+        };
+        let encoded = reply.as_ref().map(|reply| socket::encode(request, reply));
+        let replied = match (&reply, &encoded) {
+            (Some(reply), Some(encoded)) => Replied::new(reply, encoded),
+            _ => Replied::NOTHING,
+        };
+        let sent = Sent::new(request, replied, begun.elapsed());
+        for plugin in &*site.plugins {
+            plugin.sent(&sent);
+        }
+        encoded
+    }
+
+    /// The block that a query belongs to; the query learns of that.
+    fn route(&self, request: &mut Request) -> Option<&Site> {
+        request.server = Arc::clone(&self.label);
+        if request.class != u16::from(DNSClass::IN) && !self.any_class {
+            return None;
+        }
+        let name = wire::lower_name(&request.name);
+        let site = self.site(&name, request.rtype, |view| view.wants(request))?;
+        request.zone = site.zone.clone();
+        let view = site.view.as_ref().map_or(&self.no_view, |view| view.name());
+        request.view = Arc::clone(view);
+        Some(site)
+    }
+
+    /// A query that no server block answers.
+    fn refuse(&self, request: &Request, rcode: ResponseCode, begun: Instant) -> Encoded {
+        let reply = Reply::bare(rcode);
+        let encoded = socket::encode(request, &reply);
+        let replied = Replied::new(&reply, &encoded);
+        self.dropped
+            .record(&Sent::new(request, replied, begun.elapsed()));
+        encoded
+    }
+
+    fn tell(&self, panic: &(dyn Any + Send)) {
+        let text = (panic.downcast_ref::<String>().map(String::as_str))
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("of an unknown kind");
+        self.counters.panicked();
+        let line = format!("Recovered from panic in server: {:?} {text}", self.label);
+        tracing::error!("{line}");
+        if let Some(failures) = &self.panics_to {
+            failures.fatal(line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        plugin::{Outcome, Touch, metrics::Metrics},
+        socket::{Path, Transport::Udp},
+    };
+
+    struct Broken;
+
+    #[async_trait]
+    impl Plugin for Broken {
+        fn name(&self) -> &'static str {
+            "broken"
+        }
+
+        async fn serve(&self, _request: &mut Request, _next: Next<'_>) -> Outcome {
+            panic!("on purpose")
+        }
+
+        fn touches(&self) -> Vec<Touch> {
+            Vec::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_servfail_and_counted_and_fatal_only_with_debug() {
+        let metrics = Metrics::default();
+        let address = ([127, 0, 0, 1], 53).into();
+        let listen = Listen {
+            transport: Transport::Dns,
+            address,
+        };
+        let mut server = Server::new(listen, &metrics.of());
+        let plugins: [Box<dyn Plugin>; 1] = [Box::new(Broken)];
+        let site = Site {
+            zone: Name::root(),
+            view: None,
+            plugins: plugins.into(),
+        };
+        let root = wire::lower_name(&Name::root()).into();
+        server.sites.insert(root, vec![site]);
+        let failures = Failures::default();
+        server.panics_to = Some(failures.clone());
+
+        let query = *b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01";
+        let path = Path {
+            client: address,
+            local: address,
+            transport: Udp,
+        };
+        let reply = socket::answer(&query, path, &server).await.unwrap();
+        assert_eq!(reply.rcode, ResponseCode::ServFail);
+        let text = metrics.text();
+        for line in [
+            "coredns_panics_total 1",
+            r#"coredns_dns_responses_total{plugin="",rcode="SERVFAIL",server="dns://127.0.0.1:53",view="",zone="dropped"} 1"#,
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line}\n{text}");
+        }
+        let told = "Recovered from panic in server: \"dns://127.0.0.1:53\" on purpose";
+        assert_eq!(failures.first().await, told);
     }
 }

@@ -21,22 +21,27 @@ pub(super) struct Bound {
     pub address: SocketAddr,
 }
 
-/// Binds the same address and port over UDP and TCP. `[::]` is all addresses of both families.
+/// Binds the same address and port over UDP and TCP. `[::]` is all addresses of both families. With `beside_ours` sockets
+/// of this user that are there already are no hindrance.
 ///
 /// # Errors
 ///
 /// It cannot be bound: in use, not ours, not permitted.
-pub(super) fn bind(address: SocketAddr, udp_sockets: Option<usize>) -> Result<Bound, BindError> {
+pub(super) fn bind(
+    address: SocketAddr,
+    udp_sockets: Option<usize>,
+    beside_ours: bool,
+) -> Result<Bound, BindError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let udp = bind_udp(address, udp_sockets).map_err(|source| BindError {
+        let udp = bind_udp(address, udp_sockets, beside_ours).map_err(|source| BindError {
             address,
             transport: "UDP",
             source,
         })?;
         let chosen = udp[0].1;
-        match bind_tcp(chosen) {
+        match bind_tcp(chosen, beside_ours) {
             Ok(tcp) => {
                 let udp = udp.into_iter().map(|(endpoint, _)| endpoint).collect();
                 return Ok(Bound {
@@ -60,6 +65,7 @@ pub(super) fn bind(address: SocketAddr, udp_sockets: Option<usize>) -> Result<Bo
 fn bind_udp(
     mut address: SocketAddr,
     sockets: Option<usize>,
+    beside_ours: bool,
 ) -> io::Result<Vec<(Endpoint, SocketAddr)>> {
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);
     let sockets = sockets.unwrap_or_else(cores);
@@ -67,7 +73,7 @@ fn bind_udp(
     for number in 0..sockets {
         let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
         // The first without: two daemons on one address would share its queries unnoticed.
-        if number > 0 {
+        if number > 0 || beside_ours {
             socket.set_reuse_port(true)?;
         }
         socket.bind(&address.into())?;
@@ -79,11 +85,13 @@ fn bind_udp(
     Ok(endpoints)
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_tcp(address: SocketAddr, beside_ours: bool) -> io::Result<TcpListener> {
     let socket = socket(address, Type::STREAM, Protocol::TCP)?;
     // Connections of a daemon before that are still closing are no hindrance.
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(beside_ours)?;
     socket.bind(&address.into())?;
+    socket.set_reuse_port(true)?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }

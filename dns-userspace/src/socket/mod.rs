@@ -75,7 +75,7 @@ use hickory_proto::{
 
 pub use counters::{DropReason, SocketCounters, SocketSnapshot};
 pub use query::{Opt, Query};
-pub use respond::{Encoded, Path, Sent, answer, glance, respond};
+pub use respond::{Encoded, Path, Sent, answer, encode, glance, respond};
 pub use sections::{Addresses, Sections, Status};
 pub use server::{BindError, Server, ServerConfig};
 pub use tcp::TcpLimits;
@@ -106,8 +106,8 @@ pub enum Transport {
 /// What the server asks for replies.
 #[async_trait]
 pub trait Service: Send + Sync + 'static {
-    /// The reply to a well-formed query; `None` is silence.
-    async fn answer(&self, request: &mut Request) -> Option<Reply>;
+    /// The reply to a well-formed query, as [`encode`] makes it; `None` is silence.
+    async fn answer(&self, request: &mut Request) -> Option<Encoded>;
 
     /// The same for a plugin that asks for another name: no client's query.
     async fn resolve(&self, _request: &mut Request) -> Option<Reply> {
@@ -156,7 +156,7 @@ pub struct Only<R> {
 
 #[async_trait]
 impl<R: Resolver> Service for Only<R> {
-    async fn answer(&self, request: &mut Request) -> Option<Reply> {
+    async fn answer(&self, request: &mut Request) -> Option<Encoded> {
         let Request {
             name, rtype, class, ..
         } = request;
@@ -164,7 +164,7 @@ impl<R: Resolver> Service for Only<R> {
         if self.rotate {
             respond::rotate(&mut reply.answers);
         }
-        Some(reply)
+        Some(encode(request, &reply))
     }
 }
 

@@ -86,10 +86,14 @@ pub async fn answer(
         Err(rejected) => return refuse(&rejected),
     };
     let mut request = request(&query, message.len(), path);
-    let mut reply = match unreadable(request.edns.as_ref()) {
-        Some(reply) => reply,
-        None => (service.answer(&mut request).await).ok_or(DropReason::Silenced)?,
-    };
+    match unreadable(request.edns.as_ref()) {
+        Some(reply) => Ok(encode(&request, &reply)),
+        None => (service.answer(&mut request).await).ok_or(DropReason::Silenced),
+    }
+}
+
+/// A reply as the client of a query gets it.
+pub fn encode(request: &Request, reply: &Reply) -> Encoded {
     let asked = Asked {
         header: request.header,
         question: &request.question,
@@ -97,15 +101,19 @@ pub async fn answer(
         edns: request.edns.as_ref(),
     };
     let udp_bytes = request.edns.as_ref().map(|edns| edns.udp_bytes);
-    let bytes_max = answer_bytes_max(udp_bytes, path.transport);
-    let mut encoded = writer::reply(asked, &reply, bytes_max);
-    for answers in std::mem::take(&mut reply.further) {
-        reply.answers = answers;
+    let bytes_max = answer_bytes_max(udp_bytes, request.transport);
+    let mut encoded = writer::reply(asked, reply, bytes_max);
+    for answers in &reply.further {
+        let message = Reply {
+            answers: answers.clone(),
+            further: Vec::new(),
+            ..reply.clone()
+        };
         encoded
             .further
-            .push(writer::reply(asked, &reply, bytes_max).bytes);
+            .push(writer::reply(asked, &message, bytes_max).bytes);
     }
-    Ok(encoded)
+    encoded
 }
 
 /// The same into memory of the caller, if the service knows the reply at once; else nothing is done, and [`answer`]

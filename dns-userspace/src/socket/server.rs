@@ -18,6 +18,8 @@ pub struct ServerConfig {
     pub listen: Vec<SocketAddr>,
     /// UDP sockets of each address; `None`: one for each core.
     pub udp_sockets: Option<usize>,
+    /// Sockets of ours may be there already, such as those of all addresses beside those of one.
+    pub beside_ours: bool,
     /// Limits of each TCP listener.
     pub tcp_limits: TcpLimits,
 }
@@ -68,7 +70,7 @@ impl Server {
     /// An address cannot be bound.
     pub fn bind(config: ServerConfig) -> Result<Self, BindError> {
         let sockets = (config.listen.iter())
-            .map(|&address| bind::bind(address, config.udp_sockets))
+            .map(|&address| bind::bind(address, config.udp_sockets, config.beside_ours))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             addresses: sockets.iter().map(|bound| bound.address).collect(),

@@ -15,11 +15,12 @@ use std::{
     os::fd::AsFd as _,
     sync::Arc,
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use socket2::SockRef;
 use tokio::{io::Interest, net::UdpSocket};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,10 @@ use super::{DropReason, Path, Service, SocketCounters, Transport, answer, glance
 
 /// No datagram is longer, so none is cut.
 const BUFFER_BYTES: usize = 65_535;
+/// Nothing is sent from there (RFC 863).
+const DISCARD_PORT: u16 = 9;
+/// For datagrams that the system is putting into a socket that takes no more.
+const LAST_PAUSE: Duration = Duration::from_millis(5);
 /// After a failed receive, so that an error that stays does not take a whole core.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -67,6 +72,24 @@ impl Endpoint {
         self.local.ip().is_unspecified().then_some(local)
     }
 
+    /// What is there already.
+    fn receive_now(
+        &self,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> io::Result<usize> {
+        self.state.recv((&self.socket).into(), buffers, metas)
+    }
+
+    /// Takes no more queries: those to come are for other sockets at the same port. A connected socket gets
+    /// only what its peer sends, and from port 9 of ours nothing comes.
+    fn retire(&self) {
+        let nobody = SocketAddr::new(self.local.ip(), DISCARD_PORT);
+        if let Err(error) = SockRef::from(&self.socket).connect(&nobody.into()) {
+            tracing::debug!(%error, "retiring a UDP socket");
+        }
+    }
+
     async fn send(&self, path: Path, message: &[u8]) -> io::Result<()> {
         let transmit = Transmit {
             destination: path.client,
@@ -105,7 +128,7 @@ struct Context {
     counters: Arc<SocketCounters>,
 }
 
-/// Serves until `stop`; no error of the socket ends it earlier.
+/// Serves until `stop`, and what has come until then; no error of the socket ends it earlier.
 ///
 /// What can be answered at once is answered in the receiving task; what has to wait does so in a task of its own.
 pub(super) async fn serve(
@@ -122,12 +145,31 @@ pub(super) async fn serve(
     let mut memory = vec![0; BATCH_SIZE * BUFFER_BYTES];
     let mut metas = [RecvMeta::default(); BATCH_SIZE];
     let mut outbox = Outbox::default();
+    // When what was on its way to the socket has come.
+    let mut last: Option<Instant> = None;
     loop {
         let mut parts = memory.chunks_mut(BUFFER_BYTES);
         let mut buffers: [_; BATCH_SIZE] =
             array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()));
         let received = tokio::select! {
-            () = stop.cancelled() => return,
+            biased;
+            () = stop.cancelled() => {
+                let last = match last {
+                    None => {
+                        context.endpoint.retire();
+                        *last.insert(Instant::now() + LAST_PAUSE)
+                    }
+                    Some(last) => last,
+                };
+                match context.endpoint.receive_now(&mut buffers, &mut metas) {
+                    Ok(count) => Ok(count),
+                    Err(_) if Instant::now() > last => return,
+                    Err(_) => {
+                        tokio::time::sleep(LAST_PAUSE).await;
+                        continue;
+                    }
+                }
+            }
             received = context.endpoint.receive(&mut buffers, &mut metas) => received,
         };
         let count = match received {

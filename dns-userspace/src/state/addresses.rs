@@ -20,7 +20,7 @@ pub struct Owner {
 }
 
 /// Every address that a visible service or one of its ready endpoints has.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Addresses {
     owners: BTreeMap<IpAddr, Vec<Owner>>,
 }

@@ -22,7 +22,7 @@ pub use touched::Touched;
 pub use view::ServiceView;
 
 /// The cluster.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct State {
     namespaces: BTreeMap<Arc<str>, Namespace>,
     addresses: Addresses,
@@ -30,7 +30,7 @@ pub struct State {
 }
 
 /// What is known of a namespace, which may be before the namespace itself is.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Namespace {
     /// The Namespace object exists.
     exists: bool,
@@ -40,7 +40,7 @@ struct Namespace {
 }
 
 /// A service and its slices, each of which may come first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Entry {
     service: Option<Service>,
     slices: BTreeMap<Arc<str>, Slice>,

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 const PHASES_OVER: [&str; 3] = ["Succeeded", "Failed", "Unknown"];
 
 /// The pods by name, and by address.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Pods {
     addresses: BTreeMap<(Box<str>, Box<str>), IpAddr>,
     /// Address, namespace, name.

@@ -1,6 +1,6 @@
 //! The zone itself: the state, how it changes, and what a name holds.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::CNAME};
 
@@ -57,6 +57,25 @@ impl Zone {
             serial: 0,
             synchronised: false,
         }
+    }
+
+    /// The same cluster, named and timed in another way.
+    #[must_use]
+    pub fn with_config(&self, config: ZoneConfig) -> Self {
+        let mut zone = Self {
+            state: self.state.clone(),
+            serial: self.serial,
+            synchronised: self.synchronised,
+            ..Self::new(config)
+        };
+        let services = zone.state.services();
+        let names: Vec<_> = services
+            .map(|(namespace, service, _)| (Arc::clone(namespace), Arc::clone(service)))
+            .collect();
+        for (namespace, service) in names {
+            zone.note_alias(&namespace, &service);
+        }
+        zone
     }
 
     /// Applies a batch. Returns every name whose [`Zone::node`] may have changed, each once, in

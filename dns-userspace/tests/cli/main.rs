@@ -1,7 +1,9 @@
 //! The command as users run it.
 
 mod check_config;
+mod corefile;
 mod daemon;
+mod metrics;
 mod query;
 mod serve;
 mod stats;

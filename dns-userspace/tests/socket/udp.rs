@@ -26,7 +26,7 @@ pub async fn start(listen: &str, tcp_limits: TcpLimits) -> Running {
     let server = Server::bind(ServerConfig {
         listen: vec![listen.parse().unwrap()],
         tcp_limits,
-        udp_sockets: None,
+        ..ServerConfig::default()
     })
     .unwrap();
     let counters = Arc::new(SocketCounters::default());

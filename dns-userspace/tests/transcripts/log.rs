@@ -11,7 +11,7 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context};
 
-/// Lines of `plugin/errors`, and of other targets.
+/// Lines of `errors` and `log`, and of other targets.
 #[derive(Clone, Default)]
 pub struct Lines(pub Arc<Mutex<Vec<String>>>, pub Arc<Mutex<Vec<Line>>>);
 
@@ -23,7 +23,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut message = Message(String::new());
         event.record(&mut message);
         match event.metadata().target() {
-            "plugin/errors" => self.0.lock().unwrap().push(message.0),
+            "plugin/errors" | "plugin/log" => self.0.lock().unwrap().push(message.0),
             target => self.1.lock().unwrap().push((target.to_owned(), message.0)),
         }
     }

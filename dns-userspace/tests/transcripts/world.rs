@@ -10,7 +10,10 @@ use std::{
 
 use hopzero::{
     corefile::Corefile,
-    plugin::{Environment, forward::counters::Proto},
+    plugin::{
+        Environment,
+        forward::counters::{ForwardCounters, Proto},
+    },
     server::{Server, Servers},
     socket::{self, Transport},
     source::Change,
@@ -95,6 +98,7 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
             && let Some(expected) = step.strip_prefix("fault ")
         {
             let error = built.err().ok_or("the server block can be used")?;
+            let expected = expected.replace("$DIR", directory.path().to_str().unwrap());
             return check("fault", &error.to_string(), &format!("…{expected}…"));
         }
         let servers = built.map_err(|error| error.to_string())?;
@@ -167,9 +171,8 @@ impl World {
             "metric" => {
                 let rest = rest.replace("$DIR", self.directory.path().to_str().unwrap());
                 let (name, number) = rest.rsplit_once(' ').unwrap();
-                let metrics = &self.environment.metrics;
                 let value = || {
-                    let text = metrics.text();
+                    let text = self.without_ports(&self.environment.metrics.text());
                     let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
                     let found = lines.find(|(named, _)| *named == name);
                     found.map_or("nothing", |(_, value)| value).to_owned()
@@ -327,17 +330,17 @@ impl World {
         }
         let ours = regex::Regex::new(r"127\.0\.0\.1:\d+").unwrap();
         let line = ours.replace_all(&line, "$$ME");
+        let duration = regex::Regex::new(r"0\.\d+s").unwrap();
+        let line = duration.replace_all(&line, "DURATION");
         let random = regex::Regex::new(r"\d{9,}\.\d{9,}\.").unwrap();
         random.replace_all(&line, "RANDOM.").into_owned()
     }
 
     fn count(&self, name: &str) -> u64 {
-        let forwards = self.environment.forwards();
-        let forward = &forwards[0];
+        let forward = (self.environment.metrics).of::<Arc<ForwardCounters>>();
         let of_upstream = |at: &str| {
             let address = self.upstreams[at].address.to_string();
-            let mut all = forwards.iter().flat_map(|forward| &forward.upstreams);
-            Arc::clone(all.find(|upstream| upstream.to == address).unwrap())
+            forward.upstream(&address)
         };
         match name.split_whitespace().collect::<Vec<_>>()[..] {
             ["healthcheck_broken"] => forward.healthcheck_broken.load(Relaxed),
@@ -351,13 +354,7 @@ impl World {
                 let found = all.find(|(known, _)| {
                     known.is_some_and(|known| u16::from(known).to_string() == rcode)
                 });
-                found.map_or(0, |(_, histogram)| {
-                    histogram
-                        .counts
-                        .iter()
-                        .map(|count| count.load(Relaxed))
-                        .sum()
-                })
+                found.map_or(0, |(_, histogram)| histogram.count())
             }
             _ => panic!("unknown counter {name}"),
         }

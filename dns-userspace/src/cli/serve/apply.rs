@@ -14,6 +14,7 @@ use tokio::{
 
 use crate::{
     kernel::{Follower, RENEWED_EVERY},
+    plugin::clusters::Clusters,
     server::Allowance,
     source::Batch,
     zone::{Kept, Zone},
@@ -66,7 +67,7 @@ impl Steps {
 /// be seen here: it looks like one that has nothing to say.)
 pub(super) fn apply(
     mut steps: Steps,
-    zones: &[Arc<RwLock<Zone>>],
+    zones: &Clusters,
     follower: Option<Follower>,
     synchronised: impl FnOnce(usize),
 ) -> anyhow::Result<()> {
@@ -88,7 +89,7 @@ pub(super) fn apply(
             Step::Allow(allowance) => kernel.allow(allowance)?,
             Step::Apply(batch) => {
                 let mut is_synchronised = true;
-                for zone in zones {
+                for zone in zones.hold().iter() {
                     let touched =
                         (zone.write().map_err(|_| poisoned())?).apply(batch.clone(), now_unix());
                     if kernel.is_of(zone) {
@@ -244,7 +245,7 @@ mod tests {
         let runtime = Handle::current();
         let applying = thread::spawn(move || {
             let _entered = runtime.enter();
-            apply(steps, &zones, None, |_| ())
+            apply(steps, &zones.to_vec().into(), None, |_| ())
         });
         let is_kept = |zone: &RwLock<Zone>, text: &str| {
             zone.read().unwrap().node(&name(text)) == Node::SocketOnly

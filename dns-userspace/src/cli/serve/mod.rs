@@ -3,6 +3,7 @@
 mod allowances;
 mod apply;
 pub(super) mod kernel;
+mod live;
 mod run;
 pub(super) mod sites;
 
@@ -92,9 +93,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
 
-    /// Form of the log on standard error.
-    #[arg(long, value_enum, default_value_t, help_heading = "Logging")]
-    log_format: LogFormat,
+    /// Form of the log, on standard error; that of `CoreDNS` is on standard output [default: coredns with --conf,
+    /// else plain].
+    #[arg(long, value_enum, help_heading = "Logging")]
+    log_format: Option<LogFormat>,
 
     /// Level such as debug, or filter such as `info,hopzero::socket=trace` [default: the
     /// environment's `RUST_LOG`, else info].
@@ -192,7 +194,11 @@ struct Options {
 }
 
 pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
-    logging::init(args.log_format, args.log_level.as_deref())
+    let log_format = args.log_format.unwrap_or(match args.conf {
+        Some(_) => LogFormat::Coredns,
+        None => LogFormat::Plain,
+    });
+    logging::init(log_format, args.log_level.as_deref())
         .unwrap_or_else(|error| usage(ErrorKind::InvalidValue, error));
     let rotate = args.loadbalance == Switch::On;
     let kernel = args.kernel.options(rotate);

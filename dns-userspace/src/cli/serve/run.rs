@@ -7,6 +7,7 @@
 //! ```
 
 use std::{
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
@@ -55,6 +56,9 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let control = bind_control(options.control.as_deref())?;
     let follower = kernel::follower(options.kernel)?;
     let kernel = follower.as_ref().map(Follower::status);
+    if let (Some(live), Some(kernel)) = (&sites.live, &kernel) {
+        live.count(Arc::clone(kernel) as _);
+    }
 
     let counters = Arc::new(SocketCounters::default());
     // Set when the first complete zone is served, by the programs too: whoever waits for it can ask.
@@ -62,12 +66,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
-    let listen = sites
-        .addresses()
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>();
-    let listen = listen.join(",");
+    let listen = listed(&sites.addresses());
     if let Some(control) = control {
         let (synchronised, counters) = (Arc::clone(&synchronised), Arc::clone(&counters));
         let reply = move |request| match request {
@@ -88,17 +87,15 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
             }
         };
         let running = control.run(reply, stop.clone());
-        tasks.spawn(async move {
-            running.await;
-            Ok(())
-        });
+        spawn(&mut tasks, running);
     }
     for (server, service) in sites.sockets {
         let serving = server.run(service, Arc::clone(&counters), stop.clone());
-        tasks.spawn(async move {
-            serving.await;
-            Ok(())
-        });
+        spawn(&mut tasks, serving);
+    }
+    if let Some(live) = sites.live {
+        let serving = live.run(Arc::clone(&counters), stop.clone());
+        spawn(&mut tasks, serving);
     }
 
     let (sender, changes) = mpsc::channel(BATCHES_MAX);
@@ -142,6 +139,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let result = tokio::select! {
         name = signals.wait() => {
             tracing::info!(signal = name, "stopping");
+            sites.lameduck.last().await;
             Ok(())
         }
         error = sites.failures.first() => Err(anyhow!(error)),
@@ -154,6 +152,22 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
         result = result.and(first_error(&mut tasks).await);
     }
     result
+}
+
+fn listed(addresses: &[SocketAddr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    addresses.join(",")
+}
+
+/// What ends without a word.
+fn spawn(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    running: impl Future<Output = ()> + Send + 'static,
+) {
+    tasks.spawn(async move {
+        running.await;
+        Ok(())
+    });
 }
 
 /// Waits for all tasks; the first error ends the wait.

@@ -8,13 +8,18 @@ use std::{
 };
 
 use anyhow::anyhow;
+use hickory_proto::rr::Name;
 
-use super::allowances::Allowances;
+use super::{
+    allowances::Allowances,
+    live::{Lameduck, Live},
+};
 use crate::{
-    corefile::{Corefile, Transport},
+    corefile::Corefile,
     plugin::{
         Environment,
         builder::{Failures, PORT_DEFAULT},
+        clusters::Clusters,
     },
     server::{Allowance, Servers},
     socket::{Only, Server, ServerConfig, Service},
@@ -24,12 +29,16 @@ use crate::{
 /// Sockets with what answers there, and the zones that answers are made of.
 pub(super) struct Sites {
     pub sockets: Vec<(Server, Arc<dyn Service>)>,
+    /// What a Corefile says, which may change.
+    pub live: Option<Live>,
     /// To be filled from the cluster.
-    pub zones: Vec<Arc<RwLock<Zone>>>,
+    pub zones: Clusters,
     /// What the kernel may answer, now and after each change.
     pub allowances: Allowances,
     /// What a plugin cannot survive.
     pub failures: Failures,
+    /// How it ends.
+    pub lameduck: Lameduck,
 }
 
 impl Sites {
@@ -57,55 +66,54 @@ impl Sites {
                 claims: Vec::new(),
                 rotate,
             }),
-            zones: vec![zone],
+            live: None,
+            zones: vec![zone].into(),
             failures: Failures::default(),
+            lameduck: Lameduck::default(),
         })
     }
 
     /// What a Corefile says.
     pub fn of_corefile(path: &Path, answer_for: &[IpAddr]) -> anyhow::Result<Self> {
         let environment = Environment::default();
-        let servers = read(path, &environment)?;
-        let mut sockets = Vec::new();
-        for (listen, server) in servers.iter() {
-            if listen.transport != Transport::Dns {
-                return Err(anyhow!(
-                    "{}: hopzero does not serve TLS yet",
-                    listen.label()
-                ));
-            }
-            let config = ServerConfig {
-                listen: vec![listen.address],
-                udp_sockets: server.udp_sockets(),
-                tcp_limits: server.tcp_limits(),
-            };
-            let service: Arc<dyn Service> = Arc::clone(server) as _;
-            sockets.push((Server::bind(config)?, service));
-        }
+        let (sha512, servers) = read(path, &environment)?;
         let servers = Arc::new(servers);
+        if environment.clusters().is_empty() {
+            // The contents are kept for a `kubernetes` to come.
+            environment.cluster(ZoneConfig {
+                origin: Name::from_ascii("cluster.local.")?,
+                ..ZoneConfig::default()
+            })?;
+        }
         let allowances =
             Allowances::of_servers(Arc::clone(&servers), &environment, answer_for.to_vec());
-        servers.start();
+        let live = Live::open(path, environment, allowances.clone(), sha512, servers)?;
         Ok(Sites {
-            sockets,
-            zones: environment.clusters(),
+            sockets: Vec::new(),
+            zones: live.zones(),
+            failures: live.failures(),
+            lameduck: live.lameduck(),
+            live: Some(live),
             allowances,
-            failures: environment.failures(),
         })
     }
 
     /// The addresses that are served.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let sockets = self.sockets.iter();
-        sockets
-            .flat_map(|(server, _)| server.addresses())
+        let sockets = self.sockets.iter().map(|(server, _)| server);
+        let of_live = self.live.iter().flat_map(Live::opened);
+        (sockets.chain(of_live))
+            .flat_map(Server::addresses)
             .copied()
             .collect()
     }
 }
 
-/// Reads a Corefile and builds its plugins; the error shows the place.
-pub(in crate::cli) fn read(path: &Path, environment: &Environment) -> anyhow::Result<Servers> {
+/// Reads a Corefile and builds its plugins; the error shows the place. With its digest.
+pub(in crate::cli) fn read(
+    path: &Path,
+    environment: &Environment,
+) -> anyhow::Result<(String, Servers)> {
     let color = std::io::stderr().is_terminal();
     let shown = |error: crate::corefile::CorefileError| {
         anyhow!(
@@ -117,5 +125,6 @@ pub(in crate::cli) fn read(path: &Path, environment: &Environment) -> anyhow::Re
     for warning in &corefile.warnings {
         tracing::warn!("{warning}");
     }
-    Servers::build(&corefile, PORT_DEFAULT, environment).map_err(shown)
+    let servers = Servers::build(&corefile, PORT_DEFAULT, environment).map_err(shown)?;
+    Ok((corefile.sha512(), servers))
 }

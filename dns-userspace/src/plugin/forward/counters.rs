@@ -1,30 +1,130 @@
 //! What forwarding counts, for `prometheus`: `coredns_forward_*` of a directive, `coredns_proxy_*` of an upstream.
 
 use std::{
+    collections::BTreeMap,
+    fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use hickory_proto::op::ResponseCode;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _},
+    metrics::{MetricType, counter::ConstCounter},
+    registry::Registry,
+};
 
-/// Upper bounds of the buckets: 0.25 ms, and each twice the one before.
-pub const BUCKETS: usize = 16;
-const BUCKET_FIRST: Duration = Duration::from_micros(250);
+use crate::plugin::metrics::{Families, Histogram, encode_counters, rcode_label};
+
 /// RCODEs that have a name (the last is BADCOOKIE), and all others.
 const RCODES: usize = 25;
+/// The label `proxy_name`.
+const PROXY: (&str, &str) = ("proxy_name", "forward");
 
-/// The counters of one `forward` directive.
+/// What all `forward` directives count together.
 #[derive(Debug, Default)]
 pub struct ForwardCounters {
     /// `coredns_forward_healthcheck_broken_total`
     pub healthcheck_broken: AtomicU64,
     /// `coredns_forward_max_concurrent_rejects_total`
     pub max_concurrent_rejects: AtomicU64,
-    /// Each upstream's.
-    pub upstreams: Vec<Arc<UpstreamCounters>>,
+    upstreams: Mutex<BTreeMap<String, Arc<UpstreamCounters>>>,
+}
+
+impl ForwardCounters {
+    /// The counters of an upstream, the same for all who ask it.
+    pub fn upstream(&self, to: &str) -> Arc<UpstreamCounters> {
+        let mut upstreams = (self.upstreams.lock()).unwrap_or_else(PoisonError::into_inner);
+        let upstream = (upstreams.entry(to.to_owned())).or_default();
+        Arc::clone(upstream)
+    }
+
+    fn upstreams(&self) -> BTreeMap<String, Arc<UpstreamCounters>> {
+        let upstreams = self
+            .upstreams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        upstreams.clone()
+    }
+}
+
+impl Families for Arc<ForwardCounters> {
+    fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(Arc::clone(self)));
+    }
+}
+
+impl Collector for ForwardCounters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, counter) in [
+            (
+                "coredns_forward_healthcheck_broken",
+                "Queries for which all upstreams were down",
+                &self.healthcheck_broken,
+            ),
+            (
+                "coredns_forward_max_concurrent_rejects",
+                "Queries that were refused because of max_concurrent",
+                &self.max_concurrent_rejects,
+            ),
+        ] {
+            let family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(counter.load(Relaxed)).encode(family)?;
+        }
+        let upstreams = self.upstreams();
+        encode_counters(
+            encoder.encode_descriptor(
+                "coredns_proxy_healthcheck_failures",
+                "Health checks that failed",
+                None,
+                MetricType::Counter,
+            )?,
+            upstreams.iter().map(|(to, counters)| {
+                let labels = [PROXY, ("to", to.as_str())];
+                (labels, counters.healthcheck_failures.load(Relaxed))
+            }),
+        )?;
+        for (name, help, hits) in [
+            (
+                "coredns_proxy_conn_cache_hits",
+                "Queries that went over a socket or connection that was there",
+                true,
+            ),
+            (
+                "coredns_proxy_conn_cache_misses",
+                "Queries for which a socket or connection was opened",
+                false,
+            ),
+        ] {
+            let family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            let all = upstreams.iter().flat_map(|(to, counters)| {
+                Proto::ALL.map(|proto| {
+                    let (reused, opened) = counters.connections(proto);
+                    let labels = [("proto", proto.label()), PROXY, ("to", to.as_str())];
+                    (labels, if hits { reused } else { opened })
+                })
+            });
+            encode_counters(family, all)?;
+        }
+        let mut family = encoder.encode_descriptor(
+            "coredns_proxy_request_duration_seconds",
+            "From a query to the upstream's reply",
+            None,
+            MetricType::Histogram,
+        )?;
+        for (to, counters) in &upstreams {
+            for (rcode, histogram) in counters.durations() {
+                let rcode = rcode.map_or("other".into(), rcode_label);
+                let labels = [PROXY, ("rcode", &*rcode), ("to", to.as_str())];
+                histogram.encode_times(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How an upstream is asked: the label `proto`.
@@ -53,10 +153,8 @@ impl Proto {
 }
 
 /// The counters of one upstream.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct UpstreamCounters {
-    /// The label `to`.
-    pub to: String,
     /// `coredns_proxy_healthcheck_failures_total`
     pub healthcheck_failures: AtomicU64,
     reused: [AtomicU64; Proto::ALL.len()],
@@ -65,17 +163,6 @@ pub struct UpstreamCounters {
 }
 
 impl UpstreamCounters {
-    /// All zero.
-    pub fn new(to: String) -> Self {
-        UpstreamCounters {
-            to,
-            healthcheck_failures: AtomicU64::new(0),
-            reused: Default::default(),
-            opened: Default::default(),
-            durations: Default::default(),
-        }
-    }
-
     /// A socket or connection was there already, or was opened.
     pub fn connection(&self, proto: Proto, is_reused: bool) {
         let counters = if is_reused {
@@ -96,8 +183,8 @@ impl UpstreamCounters {
     pub fn replied(&self, rcode: ResponseCode, after: Duration) {
         let index = usize::from(u16::from(rcode)).min(RCODES - 1);
         self.durations[index]
-            .get_or_init(Histogram::default)
-            .observe(after);
+            .get_or_init(Histogram::of_times)
+            .observe_time(after);
     }
 
     /// `coredns_proxy_request_duration_seconds` by RCODE; `None` are those without a name.
@@ -111,44 +198,13 @@ impl UpstreamCounters {
     }
 }
 
-/// Durations by bucket.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    /// Not cumulative; the last is for all that is longer.
-    pub counts: [AtomicU64; BUCKETS + 1],
-    /// Their sum.
-    pub nanoseconds: AtomicU64,
-}
-
-impl Histogram {
-    fn observe(&self, duration: Duration) {
-        let bucket = (0..BUCKETS)
-            .find(|bucket| duration <= BUCKET_FIRST * (1 << bucket))
-            .unwrap_or(BUCKETS);
-        self.counts[bucket].fetch_add(1, Relaxed);
-        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.nanoseconds.fetch_add(nanoseconds, Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn durations_fall_into_their_buckets() {
-        let histogram = Histogram::default();
-        for micros in [1, 250, 251, 500, 8_192_000, 8_192_001] {
-            histogram.observe(Duration::from_micros(micros));
-        }
-        let counts: Vec<u64> = histogram.counts.iter().map(|c| c.load(Relaxed)).collect();
-        assert_eq!(counts[..3], [2, 2, 0]);
-        assert_eq!(counts[15..], [1, 1]);
-    }
-
-    #[test]
     fn replies_are_counted_by_rcode() {
-        let counters = UpstreamCounters::new("192.0.2.1:53".to_owned());
+        let counters = UpstreamCounters::default();
         for rcode in [
             ResponseCode::NoError,
             ResponseCode::BADCOOKIE,

@@ -2,7 +2,6 @@
 
 use std::{
     net::IpAddr,
-    path::Path,
     sync::{Arc, OnceLock, atomic::AtomicUsize},
     time::Duration,
 };
@@ -62,7 +61,7 @@ pub struct Properties<'d> {
     /// `max_connect_attempts`
     pub attempts_max: Option<usize>,
     /// `tls`
-    pub tls: tls::Files<'d>,
+    pub tls: tls::Files,
     /// `tls_servername`
     pub tls_servername: Option<&'d Word>,
     /// `policy`
@@ -147,7 +146,7 @@ impl<'d> Properties<'d> {
             }
             "max_fails" => self.max_fails = number(property)?,
             "max_connect_attempts" => self.attempts_max = Some(number(property)?),
-            "tls" => self.tls = files(property)?,
+            "tls" => self.tls = files(builder, property)?,
             "tls_servername" => {
                 let [name] = property.exactly("the name in the upstreams' certificates")?;
                 self.tls_servername = Some(name);
@@ -229,23 +228,23 @@ impl<'d> Properties<'d> {
         }
         let property = (directive.properties().iter()).find(|p| p.name.text == "tls");
         let span = property.map_or(directive.span(), Directive::span);
-        let config = tls::config(self.tls)
+        let config = tls::config(&self.tls)
             .map_err(|message| Fault::new(span, message, "certificates in PEM files"))?;
         Ok(Arc::clone(made.get_or_init(|| config)))
     }
 }
 
 /// `tls [CA]`, or `tls CERT KEY [CA]`.
-fn files(property: &Directive) -> Result<tls::Files<'_>, Fault> {
+fn files(builder: &Builder<'_>, property: &Directive) -> Result<tls::Files, Fault> {
     match property.args.as_slice() {
         [] => Ok(tls::Files::default()),
         [roots] => Ok(tls::Files {
             own: None,
-            roots: Some(Path::new(&roots.text)),
+            roots: Some(builder.path(roots)),
         }),
         [certificate, key, roots @ ..] if roots.len() <= 1 => Ok(tls::Files {
-            own: Some((Path::new(&certificate.text), Path::new(&key.text))),
-            roots: roots.first().map(|roots| Path::new(&roots.text)),
+            own: Some((builder.path(certificate), builder.path(key))),
+            roots: roots.first().map(|roots| builder.path(roots)),
         }),
         _ => Err(property.wrong_arguments("[CA], or CERT KEY [CA]")),
     }

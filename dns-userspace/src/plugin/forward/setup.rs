@@ -34,9 +34,6 @@ pub(in super::super) fn setup(
     for (index, directive) in directives.iter().enumerate() {
         let has_next = index + 1 < directives.len();
         let forward = read(builder, directive, has_next)?;
-        builder
-            .environment
-            .add_forward(Arc::clone(&forward.upstreams.counters));
         builder.plugins.push(Box::new(forward));
     }
     Ok(())
@@ -59,13 +56,8 @@ fn read(builder: &Builder<'_>, directive: &Directive, has_next: bool) -> Result<
     {
         return Err(word.not("a duration not below `expire`"));
     }
-    let upstreams = upstreams(builder, directive, to, &properties)?;
-    let counters = Arc::new(ForwardCounters {
-        upstreams: (upstreams.iter())
-            .map(|upstream| Arc::clone(&upstream.counters))
-            .collect(),
-        ..ForwardCounters::default()
-    });
+    let counters = builder.environment.metrics.of::<Arc<ForwardCounters>>();
+    let upstreams = upstreams(builder, directive, to, &properties, &counters)?;
     let attempts = ATTEMPTS_PER_UPSTREAM * upstreams.len();
     Ok(Forward {
         from,
@@ -117,6 +109,7 @@ fn upstreams(
     directive: &Directive,
     to: &[Word],
     properties: &Properties<'_>,
+    counters: &ForwardCounters,
 ) -> Result<Vec<Arc<Upstream>>, Fault> {
     let mut all: Vec<(To, &Word)> = Vec::new();
     let mut seen: HashSet<SocketAddr> = HashSet::new();
@@ -160,7 +153,8 @@ fn upstreams(
             } else {
                 None
             };
-            Ok(Upstream::new(to.address, tls, config.clone()))
+            let counters = counters.upstream(&to.address.to_string());
+            Ok(Upstream::new(to.address, tls, config.clone(), counters))
         })
         .collect()
 }

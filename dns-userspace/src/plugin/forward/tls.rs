@@ -1,6 +1,10 @@
 //! TLS to upstreams (RFC 7858): TLS 1.2 and 1.3 by rustls.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -33,12 +37,12 @@ impl Tls {
 }
 
 /// What the arguments of `tls` name.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Files<'a> {
+#[derive(Clone, Debug, Default)]
+pub struct Files {
     /// Our certificate and its key, for upstreams that ask for them.
-    pub own: Option<(&'a Path, &'a Path)>,
+    pub own: Option<(PathBuf, PathBuf)>,
     /// Who may sign the upstreams' certificates; the system's roots if not given.
-    pub roots: Option<&'a Path>,
+    pub roots: Option<PathBuf>,
 }
 
 /// Reads the files.
@@ -46,9 +50,9 @@ pub struct Files<'a> {
 /// # Errors
 ///
 /// What is wrong with one of them, in words.
-pub fn config(files: Files<'_>) -> Result<Arc<ClientConfig>, String> {
+pub fn config(files: &Files) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
-    if let Some(path) = files.roots {
+    if let Some(path) = &files.roots {
         for certificate in certificates(path)? {
             roots
                 .add(certificate)
@@ -65,7 +69,7 @@ pub fn config(files: Files<'_>) -> Result<Arc<ClientConfig>, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots);
-    let config = match files.own {
+    let config = match &files.own {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let private = PrivateKeyDer::from_pem_file(key)

@@ -70,7 +70,12 @@ pub struct Upstream {
 
 impl Upstream {
     /// One that has not failed yet.
-    pub fn new(to: SocketAddr, tls: Option<Tls>, config: UpstreamConfig) -> Arc<Self> {
+    pub fn new(
+        to: SocketAddr,
+        tls: Option<Tls>,
+        config: UpstreamConfig,
+        counters: Arc<UpstreamCounters>,
+    ) -> Arc<Self> {
         let UpstreamConfig {
             source,
             expire,
@@ -88,7 +93,7 @@ impl Upstream {
             max_idle,
         };
         Arc::new(Upstream {
-            counters: Arc::new(UpstreamCounters::new(to.to_string())),
+            counters,
             is_tls: stream_config.tls.is_some(),
             lanes: Lanes::new(to, source, lane_age),
             streams: Streams::new(stream_config.clone()),

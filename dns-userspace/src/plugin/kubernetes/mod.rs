@@ -121,6 +121,10 @@ impl Plugin for Kubernetes {
         zones.map(Touch::Absent).collect()
     }
 
+    fn is_ready(&self) -> bool {
+        (self.cluster.read()).is_ok_and(|zone| zone.is_synchronised())
+    }
+
     fn cluster(&self) -> Option<&Arc<RwLock<Zone>>> {
         Some(&self.cluster)
     }

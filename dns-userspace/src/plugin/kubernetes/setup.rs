@@ -77,7 +77,10 @@ pub(in super::super) fn setup(
             "one of them",
         ));
     }
-    let cluster = builder.environment.cluster(config);
+    let cluster = builder.environment.cluster(config).map_err(|error| {
+        let remedy = "a restart for other namespaces, labels, pods or endpoints";
+        Fault::new(directive.span(), error.to_string(), remedy)
+    })?;
     builder.plugins.push(Box::new(Kubernetes {
         cluster,
         fallthrough,

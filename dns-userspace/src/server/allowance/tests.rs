@@ -1,13 +1,13 @@
 //! Corefiles, and what of the cluster's names the kernel may not answer.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use async_trait::async_trait;
 
 use super::*;
 use crate::{
     corefile::Corefile,
-    plugin::{Environment, Next, Outcome, Plugin, Request, builder::Block},
+    plugin::{Environment, Next, Outcome, Plugin, Request, builder::Block, wanted::Wanted},
 };
 
 /// It touches the names that it is made with.
@@ -59,15 +59,21 @@ fn servers(text: &str) -> (Servers, Environment) {
                     line.contains("rotates"),
                 )));
             } else if let Some(address) = line.strip_prefix("bind ") {
-                listen.push(address.parse().expect("an address"));
+                listen.push(SocketAddr::new(address.parse().expect("an address"), 0));
             } else {
                 rest.extend([line, "\n"]);
             }
         }
         let corefile = Corefile::parse(Path::new("Corefile"), rest, &|_| None).expect("a Corefile");
-        let block = Block::build_with(&corefile.blocks[0], 53, &environment, |plugins| {
-            plugins.splice(0..0, ahead);
-        });
+        let block = Block::build_with(
+            &corefile.blocks[0],
+            53,
+            &environment,
+            &mut Wanted::default(),
+            |plugins| {
+                plugins.splice(0..0, ahead);
+            },
+        );
         let mut block = block.expect("a server block");
         block.listen = listen;
         blocks.push(block);

@@ -1,0 +1,117 @@
+//! `prometheus`: counts queries, and serves all metrics over HTTP.
+//!
+//! ```text
+//! prometheus [ADDRESS]     localhost:9153 unless given; the page is /metrics
+//! ```
+//!
+//! Names, labels, types and buckets are `CoreDNS`'s. What differs:
+//!
+//! | | `CoreDNS` | here |
+//! |---|---|---|
+//! | size of a response | of the message before it is made to fit, names written out | of the message that is sent |
+//! | the label `plugin` | the first plugin behind `prometheus`, whoever wrote the reply | the plugin that wrote it |
+//! | `go_*` | the Go runtime's | there is none |
+//! | `tls`, `runtime_metrics` | | an error |
+//!
+//! A page shows all that is counted in the process, at whatever address it is asked for.
+
+mod collect;
+mod counters;
+mod kernel;
+mod process;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use hickory_proto::rr::Name;
+
+pub use counters::{DnsCounters, Enabled, Scope};
+pub use kernel::{Answered, Kernel, KernelMetrics};
+
+use super::{Builder, Next, Outcome, Plugin, Request, Sent, Touch, args};
+use crate::{
+    corefile::{Directive, Fault},
+    http::Page,
+};
+
+const ADDRESS_DEFAULT: &str = "localhost:9153";
+const PATH: &str = "/metrics";
+
+struct Prometheus {
+    counters: DnsCounters,
+    /// The block's, of which a query belongs to the longest that it lies in.
+    zones: Vec<Name>,
+    /// Those that were needed so far: a few for each address and view.
+    scopes: RwLock<Vec<Arc<Scope>>>,
+}
+
+/// Reads `prometheus`.
+pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Result<(), Fault> {
+    let directive = args::once(directives)?;
+    let address = directive.at_most_one("an address, such as localhost:9153")?;
+    let address = address.map_or(Ok(ADDRESS_DEFAULT), |word| word.host_and_port())?;
+    if let Some(property) = directive.properties().first() {
+        return Err(property.unknown_property("prometheus", &[]));
+    }
+    let environment = builder.environment;
+    let metrics = Arc::clone(&environment.metrics);
+    builder
+        .wanted
+        .page(address, PATH, move || Page::metrics(metrics.text()));
+    environment.metrics.of::<process::Process>();
+    builder.plugins.push(Box::new(Prometheus {
+        counters: environment.metrics.of(),
+        zones: builder.keys.iter().map(|key| key.zone.clone()).collect(),
+        scopes: RwLock::default(),
+    }));
+    Ok(())
+}
+
+#[async_trait]
+impl Plugin for Prometheus {
+    fn name(&self) -> &'static str {
+        "prometheus"
+    }
+
+    async fn serve(&self, request: &mut Request, next: Next<'_>) -> Outcome {
+        next.run(request).await
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        // What the kernel answers it counts itself.
+        Vec::new()
+    }
+
+    /// Nothing is allocated here, once a zone has been asked at an address.
+    fn sent(&self, sent: &Sent<'_>) {
+        let zone = self.zone(sent);
+        let scopes = self.scopes.read().unwrap_or_else(PoisonError::into_inner);
+        let known = scopes.iter().find(|scope| scope.is(sent, zone));
+        if let Some(scope) = known {
+            scope.record(sent);
+            return;
+        }
+        drop(scopes);
+        let scope = self
+            .counters
+            .scope(sent.server, &zone.to_string(), sent.view);
+        scope.record(sent);
+        let mut scopes = self.scopes.write().unwrap_or_else(PoisonError::into_inner);
+        if !scopes.iter().any(|known| Arc::ptr_eq(known, &scope)) {
+            scopes.push(scope);
+        }
+    }
+}
+
+impl Prometheus {
+    fn zone<'z>(&'z self, sent: &'z Sent<'_>) -> &'z Name {
+        match self.zones.as_slice() {
+            [zone] => zone,
+            zones => {
+                let mine = zones.iter().filter(|zone| zone.zone_of(sent.name));
+                mine.max_by_key(|zone| zone.num_labels())
+                    .unwrap_or(sent.zone)
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! A server that gives way to another under its queries.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+
+use super::Server;
+use crate::{
+    plugin::Request,
+    socket::{Encoded, Service},
+};
+
+/// What is served at an address from one configuration to the next. A query is answered by the server that was
+/// there when it came.
+pub struct Serving(ArcSwap<Server>);
+
+impl Serving {
+    /// A server for now.
+    pub fn new(server: Arc<Server>) -> Self {
+        Serving(ArcSwap::new(server))
+    }
+
+    /// Another one takes over.
+    pub fn set(&self, server: Arc<Server>) {
+        self.0.store(server);
+    }
+}
+
+#[async_trait]
+impl Service for Serving {
+    async fn answer(&self, request: &mut Request) -> Option<Encoded> {
+        let server = self.0.load_full();
+        server.reply(request).await
+    }
+}
