@@ -3,6 +3,7 @@
 
 mod bench;
 mod build_ebpf;
+mod coredns;
 mod demo;
 mod fuzz;
 mod progress;
@@ -40,7 +41,7 @@ enum Task {
     Test(test::Args),
     /// Looks for packets that the data plane treats wrongly, on the host, with libFuzzer
     Fuzz(fuzz::Args),
-    /// Measures: `cargo xtask bench kernel`, `growth`, `publisher`, `servers`
+    /// Measures: `cargo xtask bench kernel`, `growth`, `publisher`, `servers`, `socket`
     Bench(bench::Args),
 }
 
