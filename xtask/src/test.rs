@@ -37,6 +37,8 @@ enum Layer {
     Forward,
     /// All other plugins, as transcripts; part of host
     Plugins,
+    /// The socket with ten thousand clients over TCP that are idle or slow
+    Crowd,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
     /// The kernel's answers against the socket's, generated; needs root
@@ -60,6 +62,7 @@ impl Layer {
             Self::Model => "model",
             Self::Forward => "forward",
             Self::Plugins => "plugins",
+            Self::Crowd => "crowd",
             Self::Packet => "packet",
             Self::Differential => "differential",
             Self::Hostile => "hostile",
@@ -82,7 +85,7 @@ impl Layer {
     fn is_in_kernel(self) -> bool {
         !matches!(
             self,
-            Self::Host | Self::Model | Self::Forward | Self::Plugins | Self::All
+            Self::Host | Self::Model | Self::Forward | Self::Plugins | Self::Crowd | Self::All
         )
     }
 
@@ -123,6 +126,8 @@ impl Layer {
         } else if matches!(self, Self::Forward | Self::Plugins) {
             command.args(["-p", "hopzero", "--test", "transcripts"]);
             command.args(["--", self.name()]);
+        } else if self == Self::Crowd {
+            command.args(["-p", "hopzero", "--test", "crowd", "--", "--nocapture"]);
         } else {
             // The kernel's layers have `test = false`: they run only by name.
             command.arg("--workspace");
@@ -182,10 +187,11 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 9] = [
+    const EACH: [Layer; 10] = [
         Layer::Host,
         Layer::Model,
         Layer::Forward,
+        Layer::Crowd,
         Layer::Packet,
         Layer::Differential,
         Layer::Hostile,

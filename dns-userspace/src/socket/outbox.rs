@@ -139,18 +139,16 @@ impl Outbox {
         // SAFETY: `count` headers, whose addresses, vectors, messages and control data outlive the call, which only
         // reads them.
         let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
-        match usize::try_from(sent) {
-            Ok(sent) => Ok(lengths[..sent].iter().sum()),
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                let is_refused = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO));
-                if lengths[0] > 1 && is_refused {
-                    self.has_trains = false;
-                    return Ok(0);
-                }
-                Err(error)
-            }
+        if let Ok(sent) = usize::try_from(sent) {
+            return Ok(lengths[..sent].iter().sum());
         }
+        let error = io::Error::last_os_error();
+        let is_refused = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO));
+        if lengths[0] > 1 && is_refused {
+            self.has_trains = false;
+            return Ok(0);
+        }
+        Err(error)
     }
 }
 
@@ -303,7 +301,7 @@ mod tests {
         put(&mut outbox, "127.0.0.1:2".parse().unwrap(), &[b"fffff"]);
         let lengths: Vec<_> = (0..6).map(|at| train(&outbox.replies[at..])).collect();
         assert_eq!(lengths, [3, 2, 1, 1, 1, 1]);
-        let long = [0; 30_000];
+        let long = vec![0; 30_000];
         outbox.clear();
         put(&mut outbox, to, &[&long, &long, &long]);
         assert_eq!(train(&outbox.replies[..3]), 2);

@@ -74,7 +74,7 @@ impl Endpoint {
         while done < outbox.len() {
             let send = || outbox.send(self.socket.as_fd(), done);
             match self.socket.async_io(Interest::WRITABLE, send).await {
-                Ok(sent) => done += sent,
+                Ok(count) => done += count,
                 Err(error) => {
                     tracing::debug!(%error, "sending over UDP");
                     done += 1;

@@ -13,6 +13,9 @@
 //! - forwarded: each name once in a turn, of [`NAMES`]; what is left of them in a cache from a turn before is less than
 //!   a hundredth.
 //!
+//! There is one client, so that hopzero's replies to it can leave as trains (`socket/outbox.rs`). With many clients that ask
+//! in turn there are fewer of these; `R7` is what one busy client, such as a cache on a node, gets.
+//!
 //! Latency is that of one query at a time, memory the resident set of the process at the end.
 
 use std::{
