@@ -161,7 +161,7 @@ impl World {
             "write" => {
                 let mut lines = rest.split(" | ");
                 let file = self.directory.path().join(lines.next().unwrap());
-                let content: String = lines.map(|line| format!("{line}\n")).collect();
+                let content = lines.fold(String::new(), |text, line| text + line + "\n");
                 std::fs::write(file, content).unwrap();
             }
             "wait" => tokio::time::sleep(Duration::from_millis(rest.parse().unwrap())).await,
