@@ -75,6 +75,16 @@ pub fn pin(command: &mut Command, cpu: usize) -> Result<()> {
     Ok(())
 }
 
+/// All threads of a process run on that CPU alone: some servers choose CPUs for their threads themselves.
+pub fn pin_threads(pid: u32, cpu: usize) -> Result<()> {
+    let set = set(cpu)?;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread: i32 = (thread?.file_name().to_string_lossy()).parse()?;
+        sched_setaffinity(Pid::from_raw(thread), &set)?;
+    }
+    Ok(())
+}
+
 fn set(cpu: usize) -> Result<CpuSet> {
     let mut set = CpuSet::new();
     set.set(cpu)?;

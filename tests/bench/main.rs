@@ -11,6 +11,7 @@ mod machine;
 mod publisher;
 mod reflector;
 mod servers;
+mod socket;
 mod subject;
 mod timing;
 mod verifier;
@@ -34,6 +35,9 @@ struct Arguments {
     /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// The CoreDNS that `socket` is compared with
+    #[arg(long, value_name = "PATH")]
+    coredns: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -46,6 +50,8 @@ enum What {
     Publisher,
     /// Answers per CPU-second of the server's side, beside knot's and nsd's
     Servers,
+    /// Cached and forwarded queries per CPU-second of the server's side, beside `CoreDNS`'s
+    Socket,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -60,6 +66,7 @@ fn main() -> anyhow::Result<()> {
         What::Growth => growth::measure(quick)?,
         What::Publisher => publisher::measure(quick, services)?,
         What::Servers => servers::measure(quick, services)?,
+        What::Socket => socket::measure(quick, arguments.coredns.as_deref())?,
     };
     figures.print();
     if let Some(file) = arguments.json {

@@ -1,10 +1,10 @@
-//! `cargo xtask bench kernel|growth|publisher|servers`: builds what is to be measured, and hands over to the benchmark.
+//! `cargo xtask bench kernel|growth|publisher|servers|socket`: builds what is to be measured, and hands over to the benchmark.
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::{EXIT_TO_DO, build_ebpf, setup, workspace};
+use crate::{EXIT_TO_DO, build_ebpf, peers, setup, workspace};
 
 /// What the help ends with.
 const ABOUT: &str = "\
@@ -12,7 +12,9 @@ Each prints a table: the median of interleaved rounds, the lowest and the highes
 Nothing else should run meanwhile, on either CPU: ratios are of one run and can be quoted, absolute \
 times drift on a shared machine. What a figure contains is written at the head of its file in tests/bench/.
 
-`servers` wants knot and nsd (Debian's packages of these names); what is missing is said to be SKIPPED.";
+`servers` wants knot and nsd (Debian's packages of these names); what is missing is said to be SKIPPED.
+
+`socket` wants knot and CoreDNS: the one of --coredns, or else one that is built by `go install` the first time and kept in $XDG_CACHE_HOME/hopzero (~/.cache/hopzero).";
 
 #[derive(clap::Args)]
 #[command(after_help = ABOUT)]
@@ -26,6 +28,9 @@ pub struct Args {
     /// Also write the figures to this file, with machine and versions
     #[arg(long, value_name = "FILE")]
     json: Option<std::path::PathBuf>,
+    /// The `CoreDNS` that `socket` is compared with
+    #[arg(long, value_name = "PATH")]
+    coredns: Option<std::path::PathBuf>,
     /// Further arguments for the benchmark, after `--`: `-- --services 10000`
     #[arg(last = true)]
     more: Vec<String>,
@@ -42,6 +47,8 @@ enum What {
     Publisher,
     /// Answers per CPU-second of the server's side beside knot's and nsd's (R4)
     Servers,
+    /// Cached and forwarded queries per CPU-second of the server's side beside `CoreDNS`'s (R7), latency, memory
+    Socket,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -49,6 +56,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::from(EXIT_TO_DO));
     }
     build_ebpf::build()?;
+    let coredns = match args.what {
+        What::Socket => {
+            build_daemon()?;
+            Some(match &args.coredns {
+                Some(given) => std::path::absolute(given)?,
+                None => peers::coredns()?,
+            })
+        }
+        _ => None,
+    };
     let mut command = workspace::cargo();
     command.args([
         "run",
@@ -64,6 +81,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         What::Growth => "growth",
         What::Publisher => "publisher",
         What::Servers => "servers",
+        What::Socket => "socket",
     });
     if args.quick {
         command.arg("--quick");
@@ -72,6 +90,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         // The benchmark runs in the workspace's root, whatever directory we were called in.
         command.arg("--json").arg(std::path::absolute(file)?);
     }
+    if let Some(coredns) = coredns {
+        command.arg("--coredns").arg(coredns);
+    }
     command.args(&args.more);
     let status = command.status().context("cannot start cargo")?;
     Ok(if status.success() {
@@ -79,4 +100,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The benchmark runs it as users do.
+fn build_daemon() -> Result<()> {
+    let mut command = workspace::cargo();
+    command.args(["build", "--release", "-p", "hopzero"]);
+    let status = command.status().context("cannot start cargo")?;
+    ensure!(status.success(), "hopzero does not build");
+    Ok(())
 }

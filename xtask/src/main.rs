@@ -45,7 +45,7 @@ enum Task {
     Cluster(cluster::Action),
     /// Looks for packets that the data plane treats wrongly, on the host, with libFuzzer
     Fuzz(fuzz::Args),
-    /// Measures: `cargo xtask bench kernel`, `growth`, `publisher`, `servers`
+    /// Measures: `cargo xtask bench kernel`, `growth`, `publisher`, `servers`, `socket`
     Bench(bench::Args),
 }
 

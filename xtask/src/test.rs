@@ -45,6 +45,8 @@ enum Layer {
     Malformed,
     /// Corefiles of products and the language, text by text; part of host
     Corefile,
+    /// The socket with ten thousand clients over TCP that are idle or slow
+    Crowd,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
     /// The kernel's answers against the socket's, generated; needs root
@@ -72,6 +74,7 @@ impl Layer {
             Self::Malformed => "malformed",
             Self::Cluster => "cluster",
             Self::Corefile => "corefile",
+            Self::Crowd => "crowd",
             Self::Packet => "packet",
             Self::Differential => "differential",
             Self::Hostile => "hostile",
@@ -102,6 +105,7 @@ impl Layer {
                 | Self::Coredns
                 | Self::Malformed
                 | Self::Cluster
+                | Self::Crowd
                 | Self::All
         )
     }
@@ -175,6 +179,8 @@ impl Layer {
             }
         } else if self == Self::Corefile {
             command.args(["-p", "hopzero", "--test", "corefile"]);
+        } else if self == Self::Crowd {
+            command.args(["-p", "hopzero", "--test", "crowd", "--", "--nocapture"]);
         } else {
             // The kernel's layers have `test = false`: they run only by name.
             command.arg("--workspace");
@@ -236,7 +242,7 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 14] = [
+    const EACH: [Layer; 15] = [
         Layer::Host,
         Layer::Model,
         Layer::Forward,
@@ -245,6 +251,7 @@ fn selected(wanted: &[Layer]) -> Vec<Layer> {
         Layer::Cluster,
         Layer::Malformed,
         Layer::Corefile,
+        Layer::Crowd,
         Layer::Packet,
         Layer::Differential,
         Layer::Hostile,

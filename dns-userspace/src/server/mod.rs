@@ -423,7 +423,7 @@ impl Server {
         let encoded = socket::encode(request, &reply);
         let replied = Replied::new(&reply, &encoded);
         self.dropped
-            .record(&Sent::new(request, replied, begun.elapsed()));
+            .record(&(&Sent::new(request, replied, begun.elapsed())).into());
         encoded
     }
 

@@ -55,6 +55,7 @@
 //! | TSIG or another record in the additional section | ignored | `CoreDNS` without the `tsig` plugin |
 
 mod bind;
+mod connection;
 mod counters;
 mod outbox;
 mod query;

@@ -1,31 +1,26 @@
 //! DNS over TCP (RFC 7766): messages with a two-byte length before each, on connections that stay.
 //!
-//! Each connection is a task of its own, so a client that sends or reads slowly delays nobody.
-//! Queries of one connection are answered in their order, without waiting for the previous reply
-//! to be acknowledged; the client may send as many at once as it likes (section 6.2.1.1).
+//! Each connection is a task of its own ([`connection`](super::connection)), so a client that sends or reads slowly delays
+//! nobody. What a client can take is limited: connections, of one address and of all, and the time that it lets one
+//! wait.
 
 use std::{
     collections::HashMap,
-    io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{DropReason, Path, Service, SocketCounters, Transport, answer};
+use super::{DropReason, Service, SocketCounters, connection::Connection};
 
 /// RFC 7766 section 6.2.3: "on the order of a few seconds".
 const IDLE_SECONDS: u64 = 10;
-/// File descriptors are what a flood of connections would take from the rest of the daemon.
-const CONNECTIONS_TOTAL_MAX: usize = 512;
+/// File descriptors are what a flood of connections would take from the rest of the daemon. A connection that waits has
+/// 2 KB of memory.
+const CONNECTIONS_TOTAL_MAX: usize = 16_384;
 /// Resolvers open one or two connections; several of them may sit behind one address.
 const CONNECTIONS_PER_CLIENT_MAX: usize = 32;
 /// Name, type, class and a padded OPT (RFC 8467: blocks of 128) stay far below.
@@ -102,7 +97,7 @@ pub(super) async fn serve(listener: TcpListener, context: Context) {
                 context.counters.connected();
                 let context = context.clone();
                 connections.spawn(async move {
-                    if let Err(reason) = serve_connection(stream, client, &context).await {
+                    if let Err(reason) = Connection::new(stream, client, &context).serve().await {
                         context.counters.dropped(reason);
                     }
                     drop(admission);
@@ -119,114 +114,29 @@ pub(super) async fn serve(listener: TcpListener, context: Context) {
     }
 }
 
-/// Answers until the client closes (`Ok`) or is cut off.
-async fn serve_connection(
-    stream: TcpStream,
-    client: SocketAddr,
-    context: &Context,
-) -> Result<(), DropReason> {
-    // Replies are written whole; waiting for more to send only delays them.
-    let _ = stream.set_nodelay(true);
-    let mut stream = BufReader::new(stream);
-    let mut message = Vec::new();
-    let limits = context.limits;
-    let mut wait = limits.read;
-    for _ in 0..limits.queries.unwrap_or(usize::MAX) {
-        let read = read_message(&mut stream, &mut message, limits.query_bytes);
-        let read = tokio::select! {
-            () = context.stop.cancelled() => return Ok(()),
-            read = timeout(wait, read) => read,
-        };
-        wait = limits.idle;
-        match read {
-            Err(_elapsed) => return Err(DropReason::Idle),
-            Ok(Err(ReadError::TooLong)) => return Err(DropReason::TooLong),
-            Ok(Err(ReadError::Io(error))) => {
-                tracing::debug!(%client, %error, "reading over TCP");
-                return Err(DropReason::ReceiveFailed);
-            }
-            Ok(Ok(false)) => return Ok(()),
-            Ok(Ok(true)) => {}
-        }
-        context.counters.query(Transport::Tcp);
-        let path = Path {
-            client,
-            local: context.local,
-            transport: Transport::Tcp,
-        };
-        let reply = match answer(&message, path, &*context.service).await {
-            Ok(reply) => reply,
-            Err(reason) => {
-                context.counters.dropped(reason);
-                continue;
-            }
-        };
-        context.counters.answer(reply.sent());
-        for message in std::iter::once(&reply.bytes).chain(&reply.further) {
-            // Prefix and message in one write (RFC 7766 section 8).
-            let mut framed = Vec::with_capacity(2 + message.len());
-            let length = u16::try_from(message.len()).map_err(|_| DropReason::SendFailed)?;
-            framed.extend_from_slice(&length.to_be_bytes());
-            framed.extend_from_slice(message);
-            match timeout(limits.write, stream.write_all(&framed)).await {
-                Err(_elapsed) => return Err(DropReason::Idle),
-                Ok(Err(error)) => {
-                    tracing::debug!(%client, %error, "sending over TCP");
-                    return Err(DropReason::SendFailed);
-                }
-                Ok(Ok(())) => {}
-            }
-        }
-    }
-    Ok(())
-}
-
-enum ReadError {
-    TooLong,
-    Io(io::Error),
-}
-
-/// Reads one message, however its bytes are cut into segments; `false` is the end of the stream
-/// between messages.
-async fn read_message(
-    stream: &mut BufReader<TcpStream>,
-    message: &mut Vec<u8>,
-    bytes_max: usize,
-) -> Result<bool, ReadError> {
-    let mut prefix = [0; 2];
-    if stream.read(&mut prefix[..1]).await.map_err(ReadError::Io)? == 0 {
-        return Ok(false);
-    }
-    stream
-        .read_exact(&mut prefix[1..])
-        .await
-        .map_err(ReadError::Io)?;
-    let length = usize::from(u16::from_be_bytes(prefix));
-    if length > bytes_max {
-        return Err(ReadError::TooLong);
-    }
-    message.resize(length, 0);
-    stream.read_exact(message).await.map_err(ReadError::Io)?;
-    Ok(true)
-}
-
 /// The connections that are open, by client address.
 #[derive(Clone, Default)]
-struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
+struct Clients(Arc<Mutex<Open>>);
+
+#[derive(Default)]
+struct Open {
+    total: usize,
+    of_client: HashMap<IpAddr, usize>,
+}
 
 impl Clients {
     /// Counts a connection in, or says which limit it is over.
     fn admit(&self, client: IpAddr, limits: TcpLimits) -> Result<Admission, DropReason> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // At most `connections_total` numbers to add.
-        if open.values().sum::<usize>() >= limits.connections_total {
+        if open.total >= limits.connections_total {
             return Err(DropReason::ConnectionsTotal);
         }
-        let own = open.get(&client).copied().unwrap_or(0);
-        if own >= limits.connections_per_client {
+        let own = open.of_client.entry(client).or_default();
+        if *own >= limits.connections_per_client {
             return Err(DropReason::ConnectionsPerClient);
         }
-        open.insert(client, own + 1);
+        *own += 1;
+        open.total += 1;
         Ok(Admission {
             clients: self.clone(),
             client,
@@ -242,15 +152,13 @@ struct Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        let mut open = self
-            .clients
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = open.get_mut(&self.client) {
+        let open = self.clients.0.lock();
+        let mut open = open.unwrap_or_else(PoisonError::into_inner);
+        open.total -= 1;
+        if let Some(own) = open.of_client.get_mut(&self.client) {
             *own -= 1;
             if *own == 0 {
-                open.remove(&self.client);
+                open.of_client.remove(&self.client);
             }
         }
     }

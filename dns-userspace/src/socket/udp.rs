@@ -4,24 +4,25 @@
 //! Datagrams come in batches, each with the address of ours that it was sent to: the reply leaves
 //! from that one (RFC 2181 section 4), also where the socket listens at all addresses.
 //!
-//! What is known at once takes no memory: the reply is written where that of an earlier batch was, and all of a batch
-//! leave together.
+//! What is known at once takes no memory: the reply is written where that of an earlier batch was. All replies of a
+//! batch leave together, and so do those that come later, with those that come at the same time.
 
 use std::{
     array,
     future::Future as _,
     io::{self, IoSliceMut},
+    mem,
     net::{IpAddr, SocketAddr},
     os::fd::AsFd as _,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::Poll,
     time::{Duration, Instant},
 };
 
 use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use socket2::SockRef;
-use tokio::{io::Interest, net::UdpSocket};
+use tokio::{io::Interest, net::UdpSocket, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
 use super::{DropReason, Path, Service, SocketCounters, Transport, answer, glance, outbox::Outbox};
@@ -90,25 +91,13 @@ impl Endpoint {
         }
     }
 
-    async fn send(&self, path: Path, message: &[u8]) -> io::Result<()> {
-        let transmit = Transmit {
-            destination: path.client,
-            ecn: None,
-            contents: message,
-            segment_size: None,
-            src_ip: Some(path.local.ip()),
-        };
-        let send = || self.state.try_send((&self.socket).into(), &transmit);
-        self.socket.async_io(Interest::WRITABLE, send).await
-    }
-
     /// Sends all, and says how many could not be sent.
     async fn send_all(&self, outbox: &mut Outbox) -> usize {
         let (mut done, mut failed) = (0, 0);
         while done < outbox.len() {
             let send = || outbox.send(self.socket.as_fd(), done);
             match self.socket.async_io(Interest::WRITABLE, send).await {
-                Ok(sent) => done += sent,
+                Ok(count) => done += count,
                 Err(error) => {
                     tracing::debug!(%error, "sending over UDP");
                     done += 1;
@@ -126,6 +115,33 @@ struct Context {
     endpoint: Endpoint,
     service: Arc<dyn Service>,
     counters: Arc<SocketCounters>,
+    late: Late,
+}
+
+/// Replies to queries that had to wait.
+#[derive(Default)]
+struct Late {
+    replies: Mutex<Vec<(Path, Vec<u8>)>>,
+    are_there: Notify,
+}
+
+impl Late {
+    fn push(&self, path: Path, reply: Vec<u8>) {
+        let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = replies.is_empty();
+        replies.push((path, reply));
+        drop(replies);
+        if is_first {
+            self.are_there.notify_one();
+        }
+    }
+
+    /// Those of now, in exchange for memory.
+    fn take(&self, memory: &mut Vec<(Path, Vec<u8>)>) {
+        memory.clear();
+        let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        mem::swap(&mut *replies, memory);
+    }
 }
 
 /// Serves until `stop`, and what has come until then; no error of the socket ends it earlier.
@@ -141,10 +157,11 @@ pub(super) async fn serve(
         endpoint,
         service,
         counters,
+        late: Late::default(),
     });
     let mut memory = vec![0; BATCH_SIZE * BUFFER_BYTES];
     let mut metas = [RecvMeta::default(); BATCH_SIZE];
-    let mut outbox = Outbox::default();
+    let (mut outbox, mut late) = (Outbox::default(), Vec::new());
     // When what was on its way to the socket has come.
     let mut last: Option<Instant> = None;
     loop {
@@ -170,6 +187,7 @@ pub(super) async fn serve(
                     }
                 }
             }
+            () = context.late.are_there.notified() => Ok(0),
             received = context.endpoint.receive(&mut buffers, &mut metas) => received,
         };
         let count = match received {
@@ -184,8 +202,12 @@ pub(super) async fn serve(
         for (buffer, meta) in memory.chunks(BUFFER_BYTES).zip(&metas[..count]) {
             let (message, path) = (&buffer[..meta.len], context.path(meta));
             if !context.glance(message, path, &mut outbox) {
-                context.take(message, path).await;
+                context.take(message, path, &mut outbox).await;
             }
+        }
+        context.late.take(&mut late);
+        for (path, reply) in late.drain(..) {
+            context.put(path, reply, &mut outbox);
         }
         for _ in 0..context.endpoint.send_all(&mut outbox).await {
             context.counters.dropped(DropReason::SendFailed);
@@ -218,31 +240,43 @@ impl Context {
         true
     }
 
-    /// Answers one datagram, here if that needs no waiting.
-    async fn take(self: &Arc<Self>, message: &[u8], path: Path) {
+    /// Answers one datagram, with the others of its batch if that needs no waiting.
+    async fn take(self: &Arc<Self>, message: &[u8], path: Path, outbox: &mut Outbox) {
         self.counters.query(Transport::Udp);
         let mut reply = Box::pin(Arc::clone(self).reply_to(message.to_vec(), path));
-        let poll = std::future::poll_fn(|cx| Poll::Ready(reply.as_mut().poll(cx))).await;
-        if poll.is_pending() {
-            tokio::spawn(reply);
+        match std::future::poll_fn(|cx| Poll::Ready(reply.as_mut().poll(cx))).await {
+            Poll::Ready(Some(reply)) => self.put(path, reply, outbox),
+            Poll::Ready(None) => {}
+            Poll::Pending => {
+                let context = Arc::clone(self);
+                tokio::spawn(async move {
+                    if let Some(reply) = reply.await {
+                        context.late.push(path, reply);
+                    }
+                });
+            }
         }
     }
 
-    async fn reply_to(self: Arc<Self>, message: Vec<u8>, path: Path) {
-        let client = path.client;
-        if client.port() == 0 {
+    fn put(&self, path: Path, reply: Vec<u8>, outbox: &mut Outbox) {
+        *outbox.blank() = reply;
+        outbox.put(path.client, self.endpoint.from(path.local.ip()));
+    }
+
+    async fn reply_to(self: Arc<Self>, message: Vec<u8>, path: Path) -> Option<Vec<u8>> {
+        if path.client.port() == 0 {
             self.counters.dropped(DropReason::SourcePortZero);
-            return;
+            return None;
         }
         match answer(&message, path, &*self.service).await {
             Ok(reply) => {
                 self.counters.answer(reply.sent());
-                if let Err(error) = self.endpoint.send(path, &reply.bytes).await {
-                    tracing::debug!(%client, %error, "sending over UDP");
-                    self.counters.dropped(DropReason::SendFailed);
-                }
+                Some(reply.bytes)
             }
-            Err(reason) => self.counters.dropped(reason),
+            Err(reason) => {
+                self.counters.dropped(reason);
+                None
+            }
         }
     }
 }

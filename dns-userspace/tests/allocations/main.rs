@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const COREFILE: &str = ".:53 {\n errors\n cache\n whoami\n}\n";
+const COREFILE: &str = ".:53 {\n prometheus\n errors\n loadbalance\n cache\n whoami\n}\n";
 const HITS: u64 = 1000;
 
 fn main() {

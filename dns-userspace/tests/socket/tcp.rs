@@ -1,17 +1,23 @@
 //! Real TCP connections on loopback (RFC 7766).
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use hopzero::socket::TcpLimits;
+use async_trait::async_trait;
+use hickory_proto::{op::ResponseCode, rr::RecordType};
+use hopzero::{
+    plugin::{Reply, Request},
+    socket::{Encoded, Service, TcpLimits, encode},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::Semaphore,
     time::{sleep, timeout},
 };
 
 use crate::{
     message::{A, AAAA, decode, query},
-    udp::{PATIENCE, start},
+    udp::{PATIENCE, start, start_with},
 };
 
 fn framed(message: &[u8]) -> Vec<u8> {
@@ -64,6 +70,71 @@ async fn pipelined_queries_are_all_answered() {
     stream.shutdown().await.unwrap();
     assert_closed(&mut stream).await;
     assert_eq!(server.counters.snapshot().queries["tcp"], 100);
+}
+
+/// Who asks for A waits until somebody has asked for AAAA, and so often.
+struct Waits(Semaphore);
+
+#[async_trait]
+impl Service for Waits {
+    async fn answer(&self, request: &mut Request) -> Option<Encoded> {
+        if request.rtype == RecordType::A {
+            self.0.acquire().await.unwrap().forget();
+        } else {
+            self.0.add_permits(1);
+        }
+        Some(encode(request, &Reply::bare(ResponseCode::NoError)))
+    }
+}
+
+fn numbered(id: u16, rtype: u16) -> Vec<u8> {
+    let mut message = query("web.shop.svc.cluster.local", rtype);
+    message[..2].copy_from_slice(&id.to_be_bytes());
+    framed(&message)
+}
+
+#[tokio::test]
+async fn a_reply_does_not_wait_for_those_of_earlier_queries() {
+    let service = Arc::new(Waits(Semaphore::new(0)));
+    let server = start_with("127.0.0.1:0", TcpLimits::default(), service);
+    let mut stream = connect(server.address).await;
+    let queries = [numbered(1, A), numbered(2, AAAA)].concat();
+    stream.write_all(&queries).await.unwrap();
+    for id in [2, 1] {
+        assert_eq!(decode(&read_reply(&mut stream).await).metadata.id, id);
+    }
+}
+
+#[tokio::test]
+async fn who_is_done_asking_gets_the_replies_that_are_missing() {
+    let service = Arc::new(Waits(Semaphore::new(0)));
+    let server = start_with("127.0.0.1:0", TcpLimits::default(), service);
+    let mut stream = connect(server.address).await;
+    stream.write_all(&numbered(1, A)).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut other = connect(server.address).await;
+    other.write_all(&numbered(2, AAAA)).await.unwrap();
+    assert_eq!(decode(&read_reply(&mut other).await).metadata.id, 2);
+    assert_eq!(decode(&read_reply(&mut stream).await).metadata.id, 1);
+    assert_closed(&mut stream).await;
+}
+
+#[tokio::test]
+async fn many_queries_that_wait_are_not_read_further() {
+    let service = Arc::new(Waits(Semaphore::new(0)));
+    let server = start_with("127.0.0.1:0", TcpLimits::default(), service);
+    let mut stream = connect(server.address).await;
+    let queries: Vec<u8> = (0..100).flat_map(|id| numbered(id, A)).collect();
+    stream.write_all(&queries).await.unwrap();
+    let mut other = connect(server.address).await;
+    // Each lets one of the hundred go on, and so one more be read.
+    for id in 0..100 {
+        other.write_all(&numbered(id, AAAA)).await.unwrap();
+        read_reply(&mut other).await;
+        read_reply(&mut stream).await;
+        let seen = server.counters.snapshot().queries["tcp"];
+        assert!(seen <= u64::from(id + 1) * 2 + 32, "{seen} after {id}");
+    }
 }
 
 #[tokio::test]

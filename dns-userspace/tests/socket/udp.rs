@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use hopzero::socket::{BindError, Only, Server, ServerConfig, SocketCounters, TcpLimits};
+use hopzero::socket::{BindError, Only, Server, ServerConfig, Service, SocketCounters, TcpLimits};
 use tokio::{net::UdpSocket, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,14 @@ pub struct Running {
 }
 
 pub async fn start(listen: &str, tcp_limits: TcpLimits) -> Running {
+    let zone = Only {
+        resolver: Arc::new(lookup),
+        rotate: false,
+    };
+    start_with(listen, tcp_limits, Arc::new(zone))
+}
+
+pub fn start_with(listen: &str, tcp_limits: TcpLimits, service: Arc<dyn Service>) -> Running {
     let server = Server::bind(ServerConfig {
         listen: vec![listen.parse().unwrap()],
         tcp_limits,
@@ -33,14 +41,7 @@ pub async fn start(listen: &str, tcp_limits: TcpLimits) -> Running {
     let stop = CancellationToken::new();
     Running {
         address: server.addresses()[0],
-        task: tokio::spawn(server.run(
-            Arc::new(Only {
-                resolver: Arc::new(lookup),
-                rotate: false,
-            }),
-            Arc::clone(&counters),
-            stop.clone(),
-        )),
+        task: tokio::spawn(server.run(service, Arc::clone(&counters), stop.clone())),
         counters,
         stop,
     }

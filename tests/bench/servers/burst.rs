@@ -6,17 +6,14 @@
 
 use std::{
     io,
-    net::{IpAddr, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
     ptr,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use hopzero_tests::{
-    client::any,
-    network::{Network, dns},
-};
+use hopzero_tests::{client::any, network::Network};
 
 use crate::cpu::{self, SERVER_CPU};
 
@@ -78,8 +75,12 @@ impl Load {
 }
 
 /// Asks a server for so many seconds.
-pub fn run(network: &Network, server: IpAddr, queries: &[Vec<u8>], seconds: u32) -> Result<Load> {
-    let server = dns(server);
+pub fn run(
+    network: &Network,
+    server: SocketAddr,
+    queries: &[Vec<u8>],
+    seconds: u32,
+) -> Result<Load> {
     let socket = network.pod.udp(any(server))?;
     socket.connect(server)?;
     socket.set_read_timeout(Some(PATIENCE))?;

@@ -2,8 +2,8 @@
 
 use std::{
     fmt::Write as _,
-    fs,
-    net::{IpAddr, Ipv4Addr},
+    fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -97,24 +97,50 @@ impl Software {
         let file = directory.join(format!("{label}.conf"));
         fs::write(&file, self.configuration(directory))?;
         fs::create_dir_all(directory.join("knot"))?;
-        let log = fs::File::create(directory.join(format!("{label}.log")))?;
-        let mut command = self.command(&file);
+        let query = Query::new(world::name40(0), rtype::A).bytes();
+        let start = Start {
+            label,
+            command: self.command(&file),
+            cpu: SERVER_CPU,
+            address: dns(address),
+            query: &query,
+        };
+        let remedy = |error| format!("{label}: {error}: apt-get install {label}");
+        let started = start.run(network, directory)?;
+        Ok(started.map_err(remedy))
+    }
+}
+
+/// A server that is to be started.
+pub struct Start<'a> {
+    /// In messages, and of its log.
+    pub label: &'a str,
+    /// What is run.
+    pub command: Command,
+    /// Its CPU.
+    pub cpu: usize,
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// This, with an answer, as soon as it is ready.
+    pub query: &'a [u8],
+}
+
+impl Start<'_> {
+    /// Runs it in the node's namespace, and waits until it answers; the inner error says that there is no such program.
+    pub fn run(mut self, network: &Network, directory: &Path) -> Result<io::Result<Daemon>> {
+        let log = fs::File::create(directory.join(format!("{}.log", self.label)))?;
+        let command = &mut self.command;
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        pin(&mut command, SERVER_CPU)?;
-        network.node.enter(&mut command)?;
+        pin(command, self.cpu)?;
+        network.node.enter(command)?;
         let child = match command.spawn() {
             Ok(child) => child,
-            Err(error) => {
-                return Ok(Err(format!(
-                    "{}: {error}: apt-get install {label}",
-                    command.get_program().display()
-                )));
-            }
+            Err(error) => return Ok(Err(error)),
         };
-        Daemon { child }.ready(self, network, directory).map(Ok)
+        Daemon { child }.ready(&self, network, directory).map(Ok)
     }
 }
 
@@ -124,23 +150,27 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    fn ready(mut self, software: Software, network: &Network, directory: &Path) -> Result<Self> {
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn ready(mut self, start: &Start<'_>, network: &Network, directory: &Path) -> Result<Self> {
         let started = Instant::now();
-        let query = Query::new(world::name40(0), rtype::A).bytes();
         loop {
-            let client = Client::new(&network.pod, dns(software.address()))?;
+            let client = Client::new(&network.pod, start.address)?;
             client.patience(LOOK)?;
-            let answer = client.ask(&query).ok().map(|answer| parse(&answer));
+            let answer = client.ask(start.query).ok().map(|answer| parse(&answer));
             if answer.is_some_and(|answer| answer.is_ok_and(|answer| !answer.answers.is_empty())) {
                 return Ok(self);
             }
             let ended = self.child.try_wait()?;
             if ended.is_some() || started.elapsed() > PATIENCE {
-                let mut told = format!("{} is not ready", software.label());
+                let mut told = format!("{} is not ready", start.label);
                 if let Some(status) = ended {
                     write!(told, ", it ended ({status})")?;
                 }
-                let log = directory.join(format!("{}.log", software.label()));
+                let log = directory.join(format!("{}.log", start.label));
                 bail!("{told}:\n{}", fs::read_to_string(log).context("no log")?);
             }
             thread::sleep(LOOK);

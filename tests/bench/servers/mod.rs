@@ -15,9 +15,9 @@
 //! The client is the same for all, and sends in bursts ([`burst`]). One worker each for knot and
 //! nsd, since they have one CPU. They leave out what hopzero does (minimal answers), and have no rate limit.
 
-mod burst;
+pub mod burst;
 mod contents;
-mod daemon;
+pub mod daemon;
 mod ours;
 
 use std::{fs, path::PathBuf};
@@ -120,7 +120,7 @@ pub fn measure(quick: bool, services: u32) -> Result<Figures> {
         for &which in there.iter().chain(there.iter().rev()) {
             let server = servers[which];
             let attached = ours.attach(server)?;
-            let load = burst::run(&network, server.address(), &queries, seconds)
+            let load = burst::run(&network, dns(server.address()), &queries, seconds)
                 .with_context(|| format!("asking {}", server.label()))?;
             drop(attached);
             sums[which].add(&load);
@@ -135,7 +135,7 @@ pub fn measure(quick: bool, services: u32) -> Result<Figures> {
 }
 
 /// What comes in at the node is CPU 0's work, what comes in at the pod CPU 1's.
-fn steer(network: &Network) -> Result<()> {
+pub fn steer(network: &Network) -> Result<()> {
     for (namespace, device, cpu) in [
         (&network.node, NODE_DEVICE, SERVER_CPU),
         (&network.pod, POD_DEVICE, CLIENT_CPU),
@@ -248,12 +248,14 @@ fn report(
 }
 
 /// A directory that is gone when this value is.
-struct Directory {
-    path: PathBuf,
+pub struct Directory {
+    /// Where it is.
+    pub path: PathBuf,
     _cleanup: Cleanup,
 }
 
-fn directory() -> Result<Directory> {
+/// A new one.
+pub fn directory() -> Result<Directory> {
     let path = TempDir::with_prefix(cleanup::prefix())?.keep();
     let removed = path.clone();
     Ok(Directory {

@@ -18,6 +18,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     runtime::Handle,
     signal::unix::{Signal, SignalKind, signal},
@@ -44,9 +45,18 @@ const BATCHES_MAX: usize = 16;
 /// The name of the thread that applies batches; at most 15 bytes, for the kernel.
 const APPLY_THREAD: &str = "apply";
 
+/// A connection is a file. The soft limit is mostly 1024, for the sake of programs that use `select`.
+fn allow_files() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Else there are fewer.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+}
+
 /// Runs the daemon until a signal ends it, or an error.
 pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let started = Instant::now();
+    allow_files();
     // First, so that a signal during the start is not lost.
     let signals = Signals::new()?;
     let sites = match &options.conf {

@@ -73,14 +73,13 @@ impl Kind {
             return Kind::Other;
         }
         let has_ns = (reply.authority.iter()).any(|record| record.record_type() == RecordType::NS);
-        match (reply.rcode, reply.answers.is_empty()) {
-            (ResponseCode::NoError, false) => Kind::Success,
-            (ResponseCode::NXDomain, false) => Kind::Other,
-            (ResponseCode::NoError, true) if has_soa(reply) => Kind::NoData,
-            (ResponseCode::NXDomain, true) => Kind::NoName,
-            (ResponseCode::ServFail | ResponseCode::NotImp, _) => Kind::ServerError,
-            (ResponseCode::NoError, true) if has_ns => Kind::Delegation,
-            (ResponseCode::NoError, true) => Kind::Success,
+        let has_answers = !reply.answers.is_empty();
+        match reply.rcode {
+            ResponseCode::NoError if !has_answers && has_soa(reply) => Kind::NoData,
+            ResponseCode::NoError if !has_answers && has_ns => Kind::Delegation,
+            ResponseCode::NoError => Kind::Success,
+            ResponseCode::NXDomain if !has_answers => Kind::NoName,
+            ResponseCode::ServFail | ResponseCode::NotImp => Kind::ServerError,
             _ => Kind::Other,
         }
     }

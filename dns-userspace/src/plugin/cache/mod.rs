@@ -340,9 +340,10 @@ impl Inner {
 
     fn keep(&self, wanted: &Wanted, mut entry: Entry) -> Option<Arc<Entry>> {
         let is_denial = entry.is_denial();
-        let (side, shelves) = match is_denial {
-            true => (&self.config.denial, &self.denials),
-            false => (&self.config.success, &self.successes),
+        let (side, shelves) = if is_denial {
+            (&self.config.denial, &self.denials)
+        } else {
+            (&self.config.success, &self.successes)
         };
         if side.except.contain(wanted.key.name_bytes()) {
             return None;

@@ -24,8 +24,14 @@ use hickory_proto::{
 };
 use ipnet::IpNet;
 
-use super::{Builder, Next, Outcome, Plugin, Reply, Request, Served, Site, Touch, args};
-use crate::corefile::{Directive, Fault, Word};
+use super::{
+    Builder, Glance, Glanced, Glimpse, Next, Outcome, Plugin, Reply, Request, Served, Site, Touch,
+    args,
+};
+use crate::{
+    corefile::{Directive, Fault, Word},
+    socket::Addresses,
+};
 use weights::{WeightFile, Weights};
 
 struct LoadBalance {
@@ -111,6 +117,23 @@ impl Plugin for LoadBalance {
         true
     }
 
+    fn glance(&self, query: &Glimpse<'_>, _reply: &mut Glanced<'_>) -> Glance {
+        let is_plain = matches!(self.policy, Policy::RoundRobin) && self.prefer.is_empty();
+        let rtype = query.asked.query.rtype;
+        // Of other types other records are shuffled, which are not known by then.
+        if is_plain && matches!(rtype, RecordType::A | RecordType::AAAA) {
+            Glance::Next
+        } else {
+            Glance::InDoubt
+        }
+    }
+
+    fn glanced(&self, _query: &Glimpse<'_>, reply: &mut Glanced<'_>) {
+        if let Some(addresses) = reply.addresses {
+            shuffle_bytes(reply.message, addresses);
+        }
+    }
+
     fn start(&self, _site: &Site) {
         if let Policy::Weighted(file) = &self.policy {
             WeightFile::follow(file);
@@ -191,6 +214,27 @@ fn shuffle(section: &mut [Record]) {
     fastrand::shuffle(&mut section[mx..]);
 }
 
+/// The same with records as bytes, which are of one length.
+fn shuffle_bytes(message: &mut [u8], addresses: Addresses) {
+    let Addresses {
+        start,
+        record_bytes,
+        count,
+    } = addresses;
+    let end = start + record_bytes * count;
+    let Some(mut left) = message.get_mut(start..end) else {
+        return;
+    };
+    // Each place takes one of those that are left (Fisher and Yates).
+    for count in (2..=count).rev() {
+        let (first, others) = left.split_at_mut(record_bytes);
+        if let Some(other) = fastrand::usize(..count).checked_sub(1) {
+            first.swap_with_slice(&mut others[other * record_bytes..][..record_bytes]);
+        }
+        left = others;
+    }
+}
+
 /// Lets an address be the first that is chosen by the weights; it changes places with the one that was.
 fn choose_first(section: &mut [Record], weights: &Weights) {
     let is_address = |record: &Record| matches!(kind(record), Kind::Address(_));
@@ -267,6 +311,24 @@ mod tests {
         }
         assert_eq!(orders.len(), 6);
         assert!(orders.values().all(|count| (800..1200).contains(count)));
+    }
+
+    #[test]
+    fn every_order_of_bytes_comes() {
+        let mut orders: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+        for _ in 0..6000 {
+            let mut message = *b"..aabbcc.";
+            let addresses = Addresses {
+                start: 2,
+                record_bytes: 2,
+                count: 3,
+            };
+            shuffle_bytes(&mut message, addresses);
+            *orders.entry(message.to_vec()).or_default() += 1;
+        }
+        assert_eq!(orders.len(), 6, "{orders:?}");
+        assert!(orders.values().all(|count| (800..1200).contains(count)));
+        assert!(orders.contains_key(&b"..bbaacc."[..]));
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use hickory_proto::{
@@ -15,7 +17,7 @@ use hickory_proto::{
 
 use super::kernel::KernelMetrics;
 use crate::{
-    plugin::{Sent, metrics::Histogram},
+    plugin::{Glanced, Glimpse, Sent, metrics::Histogram},
     socket::Transport,
 };
 
@@ -119,6 +121,55 @@ impl DnsCounters {
     }
 }
 
+/// What is counted of one query.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed {
+    client: IpAddr,
+    transport: Transport,
+    rtype: RecordType,
+    dnssec_ok: bool,
+    duration: Duration,
+    query_bytes: usize,
+    reply_bytes: usize,
+    rcode: ResponseCode,
+    plugin: &'static str,
+}
+
+/// One that is kept back counts as NOERROR of no bytes.
+impl From<&Sent<'_>> for Observed {
+    fn from(sent: &Sent<'_>) -> Self {
+        Observed {
+            client: sent.client.ip(),
+            transport: sent.transport,
+            rtype: sent.rtype,
+            dnssec_ok: sent.edns.is_some_and(|edns| edns.dnssec_ok),
+            duration: sent.duration,
+            query_bytes: sent.query_bytes,
+            reply_bytes: sent.reply.bytes,
+            rcode: sent.reply.rcode.unwrap_or(ResponseCode::NoError),
+            plugin: sent.reply.plugin.unwrap_or(""),
+        }
+    }
+}
+
+impl Observed {
+    /// What was answered at a glance.
+    pub fn glanced(query: &Glimpse<'_>, reply: &Glanced<'_>) -> Self {
+        let asked = query.asked;
+        Observed {
+            client: asked.path.client.ip(),
+            transport: asked.path.transport,
+            rtype: asked.query.rtype,
+            dnssec_ok: asked.query.edns.is_some_and(|opt| opt.dnssec_ok),
+            duration: query.elapsed(),
+            query_bytes: asked.bytes,
+            reply_bytes: reply.message.len(),
+            rcode: reply.rcode,
+            plugin: reply.plugin,
+        }
+    }
+}
+
 /// What is counted for one server, zone and view.
 #[derive(Debug)]
 pub struct Scope {
@@ -156,29 +207,28 @@ impl Scope {
     }
 
     /// Whether it is the one for a query to a zone.
-    pub(super) fn is(&self, sent: &Sent<'_>, zone: &Name) -> bool {
+    pub(super) fn is(&self, server: &Arc<str>, zone: &Name, view: &Arc<str>) -> bool {
         let is_same = |one: &Arc<str>, other: &Arc<str>| Arc::ptr_eq(one, other) || one == other;
-        is_same(&self.server, sent.server)
-            && is_same(&self.view, sent.view)
+        is_same(&self.server, server)
+            && is_same(&self.view, view)
             && self.name.as_ref().is_some_and(|name| name == zone)
     }
 
-    /// Counts a query and its reply; one that is kept back counts as NOERROR of no bytes.
-    pub fn record(&self, sent: &Sent<'_>) {
-        let proto = match sent.transport {
+    /// Counts a query and its reply.
+    pub fn record(&self, observed: &Observed) {
+        let proto = match observed.transport {
             Transport::Udp => 0,
             Transport::Tcp => 1,
         };
-        let family = usize::from(sent.client.is_ipv6());
-        self.requests[proto][family][type_index(sent.rtype)].fetch_add(1, Relaxed);
-        if sent.edns.is_some_and(|edns| edns.dnssec_ok) {
+        let family = usize::from(observed.client.is_ipv6());
+        self.requests[proto][family][type_index(observed.rtype)].fetch_add(1, Relaxed);
+        if observed.dnssec_ok {
             self.dnssec_ok.fetch_add(1, Relaxed);
         }
-        self.durations.observe_time(sent.duration);
-        self.query_bytes[proto].observe(sent.query_bytes as u64);
-        self.reply_bytes[proto].observe(sent.reply.bytes as u64);
-        let rcode = sent.reply.rcode.unwrap_or(ResponseCode::NoError);
-        self.replied((rcode, sent.reply.plugin.unwrap_or("")));
+        self.durations.observe_time(observed.duration);
+        self.query_bytes[proto].observe(observed.query_bytes as u64);
+        self.reply_bytes[proto].observe(observed.reply_bytes as u64);
+        self.replied((observed.rcode, observed.plugin));
     }
 
     fn replied(&self, key: (ResponseCode, &'static str)) {

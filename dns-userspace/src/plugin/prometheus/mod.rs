@@ -25,10 +25,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use hickory_proto::rr::Name;
 
-pub use counters::{DnsCounters, Enabled, Scope};
+pub use counters::{DnsCounters, Enabled, Observed, Scope};
 pub use kernel::{Answered, Kernel, KernelMetrics};
 
-use super::{Builder, Next, Outcome, Plugin, Request, Sent, Touch, args};
+use super::{Builder, Glance, Glanced, Glimpse, Next, Outcome, Plugin, Request, Sent, Touch, args};
 use crate::{
     corefile::{Directive, Fault},
     http::Page,
@@ -82,28 +82,38 @@ impl Plugin for Prometheus {
         Vec::new()
     }
 
-    /// Nothing is allocated here, once a zone has been asked at an address.
+    fn glance(&self, _query: &Glimpse<'_>, _reply: &mut Glanced<'_>) -> Glance {
+        Glance::Next
+    }
+
+    fn glanced(&self, query: &Glimpse<'_>, reply: &mut Glanced<'_>) {
+        let observed = Observed::glanced(query, reply);
+        self.record(query.server, query.zone, query.view, &observed);
+    }
+
     fn sent(&self, sent: &Sent<'_>) {
-        let zone = self.zone(sent);
+        self.record(sent.server, self.zone(sent), sent.view, &sent.into());
+    }
+}
+
+impl Prometheus {
+    /// Nothing is allocated here, once a zone has been asked at an address.
+    fn record(&self, server: &Arc<str>, zone: &Name, view: &Arc<str>, observed: &Observed) {
         let scopes = self.scopes.read().unwrap_or_else(PoisonError::into_inner);
-        let known = scopes.iter().find(|scope| scope.is(sent, zone));
+        let known = scopes.iter().find(|scope| scope.is(server, zone, view));
         if let Some(scope) = known {
-            scope.record(sent);
+            scope.record(observed);
             return;
         }
         drop(scopes);
-        let scope = self
-            .counters
-            .scope(sent.server, &zone.to_string(), sent.view);
-        scope.record(sent);
+        let scope = self.counters.scope(server, &zone.to_string(), view);
+        scope.record(observed);
         let mut scopes = self.scopes.write().unwrap_or_else(PoisonError::into_inner);
         if !scopes.iter().any(|known| Arc::ptr_eq(known, &scope)) {
             scopes.push(scope);
         }
     }
-}
 
-impl Prometheus {
     fn zone<'z>(&'z self, sent: &'z Sent<'_>) -> &'z Name {
         match self.zones.as_slice() {
             [zone] => zone,
