@@ -10,6 +10,7 @@ use hopzero::{
     },
     server::Servers,
 };
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 /// What a section consists of, in this order.
 const HEADINGS: [&str; 6] = [
@@ -21,11 +22,22 @@ const HEADINGS: [&str; 6] = [
     "Kernel",
 ];
 
-/// Files that examples read.
-const FILES: [(&str, &str); 1] = [(
-    "etc/resolv.conf",
-    "search example.org\nnameserver 192.0.2.1\n",
-)];
+/// Files that examples read, beside certificates.
+const FILES: [(&str, &str); 4] = [
+    (
+        "etc/resolv.conf",
+        "search example.org\nnameserver 192.0.2.1\n",
+    ),
+    ("etc/hosts", "192.0.2.7 printer.example.org\n"),
+    (
+        "etc/hopzero/example.org.zone",
+        "@ 3600 IN SOA ns admin 1 7200 3600 1209600 300\n@ 3600 IN NS ns\nns 3600 IN A 192.0.2.53\n",
+    ),
+    (
+        "etc/hopzero/weights",
+        "www.example.org\n192.0.2.1 3\n192.0.2.2 7\n",
+    ),
+];
 
 pub struct Example {
     pub line: usize,
@@ -86,6 +98,14 @@ pub fn examples() -> Vec<Example> {
     examples
 }
 
+/// A certificate that others can be signed with.
+fn authority() -> String {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    params.self_signed(&key).unwrap().pem()
+}
+
 /// # Errors
 ///
 /// It cannot be used.
@@ -96,6 +116,8 @@ pub fn check(example: &Example) -> Result<(), String> {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
+    let certificate = directory.path().join("etc/hopzero/ca.pem");
+    fs::write(certificate, authority()).unwrap();
     // The files of the machine are those of the test.
     let here = format!("{}/etc/", directory.path().display());
     let text = example.text.replace("/etc/", &here);
