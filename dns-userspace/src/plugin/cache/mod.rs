@@ -7,7 +7,7 @@
 //!     servfail DURATION                      SERVFAIL and NOTIMP, at most 5m; 5s
 //!     prefetch AMOUNT [DURATION [PERCENT%]]  what was asked for so often, without a pause of DURATION (1m), is
 //!                                            asked again when no more than PERCENT (10) of its time is left
-//!     serve_stale [DURATION] [immediate [TTL [RECHECK]] | verify [TIMEOUT [TTL [RECHECK]]]]
+//!     serve_stale [DURATION [immediate [TTL [RECHECK]] | verify [TIMEOUT [TTL [RECHECK]]]]]
 //!                                            what is stale is still used for DURATION (1h): at once, and asked again
 //!                                            behind that; or if asking again brings nothing (in TIMEOUT)
 //!     serve_stale_policy prefer_positive     answers rather than denials, also stale ones

@@ -32,13 +32,14 @@ struct Last {
 impl Followed {
     /// Reads the file for the first time. It may come later, if it is looked at again.
     pub(super) fn open(
-        path: &Word,
+        path: PathBuf,
+        word: &Word,
         origin: &Name,
         reload: Duration,
         by_mtime: bool,
     ) -> Result<Self, Fault> {
         let file = Followed {
-            path: path.text.clone().into(),
+            path,
             origin: origin.clone(),
             reload,
             by_mtime,
@@ -47,15 +48,15 @@ impl Followed {
         match file.written() {
             Ok(written) => {
                 let zone = file.load();
-                let zone = zone.map_err(|error| Fault::new(path.span, error, "a zone file"))?;
+                let zone = zone.map_err(|error| Fault::new(word.span, error, "a zone file"))?;
                 file.set(zone, written);
             }
             Err(error) if reload.is_zero() => {
-                return Err(path.not(&format!("a file that can be read: {error}")));
+                return Err(word.not(&format!("a file that can be read: {error}")));
             }
             Err(error) => tracing::warn!(
                 target: TARGET,
-                "Failed to open {:?}: {error}: trying again in {reload:?}", path.text
+                "Failed to open {:?}: {error}: trying again in {reload:?}", word.text
             ),
         }
         Ok(file)

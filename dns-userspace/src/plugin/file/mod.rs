@@ -80,7 +80,7 @@ pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Res
             }
         }
         for zone in builder.zones(zones)? {
-            let followed = Followed::open(path, &zone, reload, by_mtime)?;
+            let followed = Followed::open(builder.path(path), path, &zone, reload, by_mtime)?;
             // The last one of a zone counts.
             if let Some(at) = file.zones.iter().position(|known| *known == zone) {
                 file.zones.remove(at);

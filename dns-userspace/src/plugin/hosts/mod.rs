@@ -18,7 +18,12 @@
 mod follow;
 mod table;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use hickory_proto::{
@@ -58,10 +63,11 @@ struct Hosts {
 pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Result<(), Fault> {
     let directive = args::once(directives)?;
     let (path, zones) = match directive.args.split_first() {
-        None => (PATH_DEFAULT, &[][..]),
-        Some((path, zones)) => {
-            check_file(path)?;
-            (path.text.as_str(), zones)
+        None => (PathBuf::from(PATH_DEFAULT), &[][..]),
+        Some((word, zones)) => {
+            let path = builder.path(word);
+            check_file(&path, word)?;
+            (path, zones)
         }
     };
     let zones = builder.zones(zones)?;
@@ -121,7 +127,7 @@ pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Res
         ));
     }
     let inline = Table::read(&inline, &wanted);
-    let file = Followed::new(path.into(), reload, wanted, &inline, builder.environment);
+    let file = Followed::new(path, reload, wanted, &inline, builder.environment);
     builder.plugins.push(Box::new(Hosts {
         zones,
         fallthrough,
@@ -134,16 +140,16 @@ pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Res
 }
 
 /// It may come later, and be a directory until then.
-fn check_file(path: &Word) -> Result<(), Fault> {
-    match std::fs::metadata(&path.text) {
+fn check_file(path: &Path, word: &Word) -> Result<(), Fault> {
+    match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => {
-            tracing::warn!(target: TARGET, "Hosts file {:?} is a directory", path.text);
+            tracing::warn!(target: TARGET, "Hosts file {path:?} is a directory");
         }
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            tracing::warn!(target: TARGET, "File does not exist: {}", path.text);
+            tracing::warn!(target: TARGET, "File does not exist: {}", path.display());
         }
-        Err(error) => return Err(path.not(&format!("a file that can be read: {error}"))),
+        Err(error) => return Err(word.not(&format!("a file that can be read: {error}"))),
     }
     Ok(())
 }

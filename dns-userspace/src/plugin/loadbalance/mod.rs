@@ -50,7 +50,7 @@ pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Res
     let plugin = match directive.args.as_slice() {
         [] => round_robin(directive)?,
         [policy] if policy.text == "round_robin" => round_robin(directive)?,
-        [policy, file] if policy.text == "weighted" => weighted(directive, file)?,
+        [policy, file] if policy.text == "weighted" => weighted(builder, directive, file)?,
         [policy, ..] if policy.text == "weighted" || policy.text == "round_robin" => {
             return Err(directive.wrong_arguments("round_robin, or weighted WEIGHTFILE"));
         }
@@ -77,7 +77,11 @@ fn round_robin(directive: &Directive) -> Result<LoadBalance, Fault> {
     })
 }
 
-fn weighted(directive: &Directive, file: &Word) -> Result<LoadBalance, Fault> {
+fn weighted(
+    builder: &Builder<'_>,
+    directive: &Directive,
+    file: &Word,
+) -> Result<LoadBalance, Fault> {
     let mut reload = weights::RELOAD_DEFAULT;
     for property in directive.properties() {
         if property.name.text != "reload" {
@@ -87,7 +91,11 @@ fn weighted(directive: &Directive, file: &Word) -> Result<LoadBalance, Fault> {
         reload = duration.duration()?;
     }
     Ok(LoadBalance {
-        policy: Policy::Weighted(Arc::new(WeightFile::open(file, reload)?)),
+        policy: Policy::Weighted(Arc::new(WeightFile::open(
+            builder.path(file),
+            file,
+            reload,
+        )?)),
         prefer: Vec::new(),
     })
 }
@@ -109,8 +117,12 @@ impl Plugin for LoadBalance {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        // The kernel rotates too.
-        Vec::new()
+        if self.is_plain() {
+            // The kernel rotates too.
+            Vec::new()
+        } else {
+            vec![Touch::Everything]
+        }
     }
 
     fn rotates(&self) -> bool {
@@ -118,10 +130,9 @@ impl Plugin for LoadBalance {
     }
 
     fn glance(&self, query: &Glimpse<'_>, _reply: &mut Glanced<'_>) -> Glance {
-        let is_plain = matches!(self.policy, Policy::RoundRobin) && self.prefer.is_empty();
         let rtype = query.asked.query.rtype;
         // Of other types other records are shuffled, which are not known by then.
-        if is_plain && matches!(rtype, RecordType::A | RecordType::AAAA) {
+        if self.is_plain() && matches!(rtype, RecordType::A | RecordType::AAAA) {
             Glance::Next
         } else {
             Glance::InDoubt
@@ -142,6 +153,11 @@ impl Plugin for LoadBalance {
 }
 
 impl LoadBalance {
+    /// Whether any order is as good as another.
+    fn is_plain(&self) -> bool {
+        matches!(self.policy, Policy::RoundRobin) && self.prefer.is_empty()
+    }
+
     fn arrange(&self, rtype: RecordType, reply: &mut Reply) {
         let Reply {
             answers,

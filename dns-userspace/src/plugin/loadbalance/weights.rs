@@ -90,9 +90,9 @@ impl Weights {
 
 impl WeightFile {
     /// Reads the file for the first time. It may come later, if it is looked at again.
-    pub(super) fn open(word: &Word, reload: Duration) -> Result<Self, Fault> {
+    pub(super) fn open(path: PathBuf, word: &Word, reload: Duration) -> Result<Self, Fault> {
         let file = WeightFile {
-            path: word.text.clone().into(),
+            path,
             reload,
             weights: RwLock::default(),
         };

@@ -307,9 +307,10 @@ impl Rule {
                 (!is_meta).then_some(Touch::Everything)
             }
             Rule::Class(from, _) => (*from == u16::from(DNSClass::IN)).then_some(Touch::Everything),
-            // The options of a query do not change what the cluster's names are, and the kernel's answers have no
-            // aliases to names elsewhere.
-            Rule::Edns(_) | Rule::Cname { .. } => None,
+            // Any name may be an alias of one that is meant.
+            Rule::Cname { .. } => Some(Touch::Everything),
+            // The options of a query do not change what the cluster's names are.
+            Rule::Edns(_) => None,
         }
     }
 }
