@@ -1,6 +1,7 @@
 //! Server blocks from a seed: zones, ports, and plugins ahead of `kubernetes` and behind it.
 
 use std::{
+    fmt::Write as _,
     path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -9,7 +10,7 @@ use anyhow::{Context as _, Result};
 use hickory_proto::rr::Name;
 use hopzero::{
     corefile::Corefile,
-    plugin::{Environment, Plugin, Touch, builder::Block, wanted::Wanted},
+    plugin::{Environment, Plugin, Touch, builder::Block, wanted},
     server::Servers,
 };
 
@@ -122,7 +123,7 @@ pub fn generate(
                 touch: touch(names, random),
                 how: random.of(&[How::Refuse, How::Change, How::Rewrite]),
             };
-            description += &format!("{:?} {:?}\n", meddler.touch, meddler.how);
+            writeln!(description, "{:?} {:?}", meddler.touch, meddler.how)?;
             ahead.push(Box::new(meddler));
         }
         let keys: Vec<String> = keys.split(' ').map(|key| format!("{key}:{port}")).collect();
@@ -134,10 +135,16 @@ pub fn generate(
         description += &text;
         let corefile = Corefile::parse(Path::new("Corefile"), text, &|_| None)?;
         let block = &corefile.blocks[0];
-        let built = Block::build_with(block, 53, environment, &mut Wanted::default(), |plugins| {
-            plugins.splice(0..0, ahead);
-            plugins.push(Box::new(Upstream));
-        });
+        let built = Block::build_with(
+            block,
+            53,
+            environment,
+            &mut wanted::Wanted::default(),
+            |plugins| {
+                plugins.splice(0..0, ahead);
+                plugins.push(Box::new(Upstream));
+            },
+        );
         blocks.push(built.map_err(|fault| anyhow::anyhow!(fault.message))?);
     }
     let servers = Servers::of(&blocks).map_err(anyhow::Error::msg);

@@ -139,9 +139,11 @@ fn start(
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         tcp_limits: TcpLimits {
             // Longer than the test.
+            read: Duration::from_mins(5),
             idle: Duration::from_mins(5),
             ..TcpLimits::default()
         },
+        ..ServerConfig::default()
     };
     let server = Server::bind(config).unwrap();
     let (address, counters) = (server.addresses()[0], Arc::new(SocketCounters::default()));

@@ -6,7 +6,7 @@
 //!                                      knot ═══ lo ═══════════┘
 //! ```
 //!
-//! Both have the same Corefile (`errors`, `cache 30`, `forward`), the same client ([`burst`](crate::servers::burst)) and the
+//! Both have the same Corefile (`errors`, `cache 30`, `forward`), the same client ([`burst`]) and the
 //! same upstream, which serves a static zone. As in [`servers`](crate::servers) all that CPU 0 does is the server's side.
 //!
 //! - cached: [`CACHED`] names again and again, which both caches hold.

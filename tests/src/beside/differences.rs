@@ -28,7 +28,7 @@ pub const DIFFERENCES: &[Difference] = &[
             for seen in [theirs, ours] {
                 for line in seen.sections.iter_mut().flatten() {
                     let mut fields: Vec<&str> = line.data.split(' ').collect();
-                    if line.rtype == "IN SOA" && fields[1].starts_with("hostmaster.") {
+                    if line.rtype == "IN SOA" && fields[0].starts_with("ns.dns.") {
                         fields[2] = "0";
                         line.data = fields.join(" ");
                     }
