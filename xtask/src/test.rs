@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn layers_come_in_order_and_once() {
         assert_eq!(selected(&[]), [Layer::Host, Layer::Packet, Layer::Netns]);
-        assert_eq!(selected(&[Layer::All]).len(), 7);
+        assert_eq!(selected(&[Layer::All]).len(), 11);
         assert_eq!(
             selected(&[Layer::Netns, Layer::Host, Layer::Host]),
             [Layer::Host, Layer::Netns]
