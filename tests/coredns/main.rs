@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use hopzero_tests::{
     beside::{
         comparison::Comparison,
-        differences::DIFFERENCES,
+        differences::differences,
         peer::{self, Client, Peer, Software},
         question::Questions,
         upstream,
@@ -58,7 +58,7 @@ fn cases() -> Vec<PathBuf> {
 fn documented() -> Result<()> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/differences.md");
     let page = fs::read_to_string(&page).with_context(|| page.display().to_string())?;
-    for difference in DIFFERENCES {
+    for difference in differences() {
         let heading = format!("### {}\n", difference.id);
         ensure!(
             page.contains(&heading),

@@ -32,8 +32,9 @@ const GROWTH_BYTES_MAX: u64 = 16 << 20;
 const CHANGES_MAX: usize = 5;
 /// Bytes that mean something somewhere: ends, lengths, pointers, types.
 const BYTES: [u8; 12] = [0, 1, 5, 10, 16, 28, 33, 41, 63, 64, 0xc0, 0xff];
-const NAMES: &str =
-    "a1.up.test\ncname.up.test\ndenied.up.test\nnodata.up.test\nwhoami.test\nx.whoami.test\n";
+const NAMES: &str = "a1.up.test\ncname.up.test\ndenied.up.test\nnodata.up.test\nwhoami.test\nx.whoami.test\n\
+    a1.rewritten.test\nhost.test\n7.2.0.192.in-addr.arpa\nblocked.test\necho.test\nkubernetes.default.svc.cluster.local\n\
+    version.bind\nsix.up.test\nboth.up.test";
 
 fn main() -> ExitCode {
     harness::run_plain(vec![Test::new("broken messages and broken clients", run)])

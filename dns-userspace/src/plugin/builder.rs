@@ -15,6 +15,7 @@ use super::{
     Plugin,
     clusters::{Clusters, ShowsOther},
     forward::Timeouts,
+    kubernetes::ApiServer,
     metrics::Metrics,
     table::{self, DIRECTIVES, Support},
     view::View,
@@ -40,6 +41,8 @@ pub struct Environment {
     pub metrics: Arc<Metrics>,
     /// Cancelled once the daemon is to end, while it is served yet.
     pub stopping: CancellationToken,
+    /// Where the cluster is, if a plugin says so.
+    pub api_server: ApiServer,
     /// How long `forward` waits, where no property says it.
     pub timeouts: Timeouts,
 }

@@ -176,7 +176,7 @@ impl Dns64 {
             answers: found.answers.into_iter().map(translated).collect(),
             authority: found.authority,
             additionals: found.additionals,
-            ..Reply::bare(ResponseCode::NoError)
+            ..Reply::bare(found.rcode)
         }
     }
 }

@@ -45,15 +45,19 @@ impl Plugin for Whoami {
             .and_then(|name| name.append_domain(&request.name))
             .unwrap_or_else(|_| request.name.clone());
         let port = RData::SRV(SRV::new(0, 0, request.client.port(), Name::root()));
+        let mut additionals = vec![
+            Record::from_rdata(request.name.clone(), 0, address),
+            Record::from_rdata(service, 0, port),
+        ];
+        for record in &mut additionals {
+            record.dns_class = request.class.into();
+        }
         Ok(Reply {
             flags: Flags {
                 authoritative: true,
                 ..Flags::default()
             },
-            additionals: vec![
-                Record::from_rdata(request.name.clone(), 0, address),
-                Record::from_rdata(service, 0, port),
-            ],
+            additionals,
             ..Reply::bare(ResponseCode::NoError)
         }
         .into())

@@ -144,7 +144,12 @@ impl Server {
                     touch: Touch::Below(apex.clone()),
                     reason: format!("no server block for it at {}", self.label),
                 }),
-                Some(site) => claims.extend(site.claims(zone, apex)),
+                // The one may be asked for DS records of the other's names.
+                Some(site) => {
+                    let sites = [Some(site), self.shortest(apex)];
+                    let sites = sites.into_iter().flatten();
+                    claims.extend(sites.flat_map(|site| site.claims(zone, apex)));
+                }
             }
         }
         let viewed = self.all().filter(|site| site.view.is_some());

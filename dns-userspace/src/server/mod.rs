@@ -297,15 +297,18 @@ impl Server {
     }
 
     /// The block with the longest zone that the name lies in, which is in lower case and as on the wire, among those that
-    /// want the query. The DS record of a zone is its parent's (RFC 4035 section 3.1.4.1), so for that it is the longest
-    /// but one, if there is one.
+    /// want the query. The DS record of a zone is its parent's (RFC 4035 section 3.1.4.1): as in `CoreDNS`, that is looked for
+    /// in the shortest zone but the root.
     fn site(&self, name: &[u8], rtype: RecordType, wants: impl Fn(&View) -> bool) -> Option<&Site> {
         let wants = |site: &&Site| site.view.as_ref().is_none_or(|view| wants(view));
         let sites = wire::suffixes(name).filter_map(|suffix| self.sites.get(suffix));
         let mut found = sites.filter_map(|sites| sites.iter().find(wants));
         let longest = found.next()?;
         match rtype {
-            RecordType::DS => Some(found.next().unwrap_or(longest)),
+            RecordType::DS => found
+                .filter(|site| !site.zone.is_root())
+                .last()
+                .or(Some(longest)),
             _ => Some(longest),
         }
     }
@@ -313,6 +316,11 @@ impl Server {
     /// The block with the longest zone that a name lies in, whatever is asked, among those without a view.
     fn longest(&self, name: &Name) -> Option<&Site> {
         self.site(&wire::lower_name(name), RecordType::ANY, |_| false)
+    }
+
+    /// The block that is asked for the DS records there.
+    fn shortest(&self, name: &Name) -> Option<&Site> {
+        self.site(&wire::lower_name(name), RecordType::DS, |_| false)
     }
 }
 

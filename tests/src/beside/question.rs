@@ -61,6 +61,12 @@ impl fmt::Display for Asked {
 }
 
 impl Asked {
+    /// Whether a question has the name in the case in which it was asked.
+    pub fn is_spelt_in(&self, question: &str) -> bool {
+        question.contains(&format!("{:?}", format!("{}.", self.name)))
+            || question.contains(&self.name)
+    }
+
     /// A query without anything special, over UDP.
     pub fn plain(name: &str, rtype: u16) -> Self {
         Asked {

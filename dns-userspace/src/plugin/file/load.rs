@@ -13,7 +13,7 @@ use domain::{
 use hickory_proto::rr::{Name, Record};
 use tokio_util::bytes::Bytes;
 
-use super::seconds::in_seconds;
+use super::seconds::plain;
 use crate::plugin::text;
 
 /// A larger file is not read.
@@ -42,7 +42,8 @@ fn read(path: &Path, origin: Origin, depth: u8, records: &mut Vec<Record>) -> Re
         return Err(place(format!("longer than {FILE_BYTES_MAX} bytes")));
     }
     let content = fs::read_to_string(path).map_err(|error| place(error.to_string()))?;
-    let mut file = Zonefile::from(format!("{}\n", in_seconds(&content)).as_str());
+    let content = plain(&content, &origin.fmt_with_dot().to_string());
+    let mut file = Zonefile::from(format!("{content}\n").as_str());
     file.set_origin(origin);
     file.set_default_class(Class::IN);
     while let Some(entry) = file

@@ -219,7 +219,10 @@ impl Question<'_> {
             }
         };
         Answer {
-            additionals: zone.addresses_of(&answers, signed),
+            additionals: match self.rtype {
+                RecordType::NS => Vec::new(),
+                _ => zone.addresses_of(&answers, signed),
+            },
             answers,
             authority,
             outcome,
@@ -278,9 +281,19 @@ impl Question<'_> {
             authority.extend(set(node, RecordType::DS, true));
         }
         Some(Answer {
-            additionals: self.zone.addresses_of(ns, self.signed),
+            additionals: self.glue(ns),
             ..Answer::without_answers(Outcome::Delegation, authority)
         })
+    }
+
+    /// The addresses of servers below the cut: nobody else has them.
+    fn glue(&self, ns: &[Record]) -> Vec<Record> {
+        let is_below = |record: &&Record| match &record.data {
+            RData::NS(server) => record.name.zone_of(&server.0),
+            _ => false,
+        };
+        let below: Vec<Record> = ns.iter().filter(is_below).cloned().collect();
+        self.zone.addresses_of(&below, self.signed)
     }
 
     /// The referral at the first zone cut on the way to a name.

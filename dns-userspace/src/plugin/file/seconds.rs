@@ -1,5 +1,5 @@
-//! Times with units, as BIND has them in zone files: `$TTL 1h`, `2w`, `1h30m`. Written as seconds, which is all that
-//! RFC 1035 knows.
+//! What zone files have and the crate that reads them does not know, written in its words: times with units as BIND has
+//! them (`$TTL 1h`, `2w`, `1h30m`) in seconds, and `@` within data (RFC 1035 section 5.1) as the origin's name.
 
 use std::ops::Range;
 
@@ -10,8 +10,12 @@ use crate::plugin::text;
 /// Where times of an SOA record stand in its data: refresh, retry, expire, minimum.
 const SOA_TIMES: Range<usize> = 3..7;
 
-/// The text with every time in seconds.
-pub(super) fn in_seconds(zone: &str) -> String {
+/// Types whose data is text.
+const TEXTS: [&str; 5] = ["TXT", "SPF", "HINFO", "CAA", "NAPTR"];
+
+/// The text with every time in seconds and every name written out, in a file that begins with this origin.
+pub(super) fn plain(zone: &str, origin: &str) -> String {
+    let mut origin = origin.to_owned();
     let mut written = String::with_capacity(zone.len());
     let mut copied = 0;
     let mut entry = Entry::default();
@@ -22,7 +26,7 @@ pub(super) fn in_seconds(zone: &str) -> String {
         match char {
             '\n' => {
                 if depth == 0 {
-                    entry.write(zone, &mut copied, &mut written);
+                    entry.write(zone, &mut origin, &mut copied, &mut written);
                 }
                 line_start = depth == 0;
                 continue;
@@ -55,7 +59,7 @@ pub(super) fn in_seconds(zone: &str) -> String {
         }
         line_start = false;
     }
-    entry.write(zone, &mut copied, &mut written);
+    entry.write(zone, &mut origin, &mut copied, &mut written);
     written.push_str(&zone[copied..]);
     written
 }
@@ -69,16 +73,41 @@ struct Entry {
 }
 
 impl Entry {
-    /// Writes the text up to its last time, and begins anew.
-    fn write(&mut self, zone: &str, copied: &mut usize, written: &mut String) {
+    /// Writes the text up to its last change, and begins anew.
+    fn write(&mut self, zone: &str, origin: &mut String, copied: &mut usize, written: &mut String) {
         let entry = std::mem::take(self);
-        for word in entry.times(zone) {
-            if let Ok(seconds) = parse_ttl(&zone[word.clone()]) {
-                written.push_str(&zone[*copied..word.start]);
-                written.push_str(&seconds.to_string());
-                *copied = word.end;
-            }
+        let seconds = entry.times(zone).into_iter().filter_map(|word| {
+            let seconds = parse_ttl(&zone[word.clone()]).ok()?;
+            Some((word, seconds.to_string()))
+        });
+        let origins = entry.origins(zone).map(|word| (word, origin.clone()));
+        let mut changes: Vec<_> = seconds.chain(origins).collect();
+        changes.sort_by_key(|(word, _)| word.start);
+        for (word, change) in changes {
+            written.push_str(&zone[*copied..word.start]);
+            written.push_str(&change);
+            *copied = word.end;
         }
+        if let [control, name, ..] = entry.words.as_slice()
+            && zone[control.clone()].eq_ignore_ascii_case("$ORIGIN")
+        {
+            *origin = match &zone[name.clone()] {
+                "@" => return,
+                name if name.ends_with('.') => name.to_owned(),
+                name if origin == "." => format!("{name}."),
+                name => format!("{name}.{origin}"),
+            };
+        }
+    }
+
+    /// Every `@` in data that is a name, not text.
+    fn origins(&self, zone: &str) -> impl Iterator<Item = Range<usize>> {
+        let text = |word: &Range<usize>| zone[word.clone()].to_ascii_uppercase();
+        let owners = usize::from(!self.is_indented);
+        let is_text = |word: &Range<usize>| TEXTS.contains(&text(word).as_str());
+        let has_text = self.words.iter().skip(owners).any(is_text);
+        let data = self.words.iter().skip(owners).cloned();
+        data.filter(move |word| !has_text && &zone[word.clone()] == "@")
     }
 
     fn times(&self, zone: &str) -> Vec<Range<usize>> {
@@ -139,7 +168,24 @@ mod tests {
             ("\"", "\""),
             ("(1h\n\n", "(1h\n\n"),
         ] {
-            assert_eq!(in_seconds(text), seconds, "{text}");
+            assert_eq!(plain(text, "example."), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn at_is_the_origin_but_in_text() {
+        for (text, written) in [
+            ("@ CNAME @\n a MX 1 @", "@ CNAME example.\n a MX 1 example."),
+            (
+                "a TXT @ \"@\"\n CAA 0 issue @",
+                "a TXT @ \"@\"\n CAA 0 issue @",
+            ),
+            (
+                "$ORIGIN sub\na CNAME @\n$ORIGIN b.test.\na CNAME @\n$ORIGIN @\na CNAME \\@",
+                "$ORIGIN sub\na CNAME sub.example.\n$ORIGIN b.test.\na CNAME b.test.\n$ORIGIN b.test.\na CNAME \\@",
+            ),
+        ] {
+            assert_eq!(plain(text, "example."), written, "{text}");
         }
     }
 }
