@@ -3,6 +3,7 @@
 mod check_config;
 mod kernel;
 mod query;
+mod rbac;
 mod serve;
 mod stats;
 
@@ -44,6 +45,7 @@ enum Command {
     Stats(stats::Args),
     CheckConfig(check_config::Args),
     Kernel(kernel::Args),
+    Rbac(rbac::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Stats(args) => stats::main(&args),
         Command::CheckConfig(args) => check_config::main(&args),
         Command::Kernel(args) => kernel::main(args),
+        Command::Rbac(args) => rbac::main(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hopzero: {error:#}");

@@ -3,17 +3,17 @@
 //! A source first sends everything it has, then [`Change::Synchronised`] once, then what changes.
 //! Nothing downstream may know which source it is.
 
+pub mod cluster;
 pub mod manifests;
+pub mod objects;
 pub mod selector;
 
 use std::{fmt, future::Future};
 
-use k8s_openapi::api::{
-    core::v1::{Namespace, Pod, Service},
-    discovery::v1::EndpointSlice,
-};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use objects::{EndpointSlice, Namespace, ObjectMeta, Pod, Service};
 
 /// A Kubernetes object of a kind that DNS needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,17 +55,56 @@ pub struct ObjectKey {
 impl Object {
     /// What identifies the object. A namespaced object without a namespace is in none.
     pub fn key(&self) -> ObjectKey {
-        let (kind, metadata) = match self {
-            Self::Service(service) => (Kind::Service, &service.metadata),
-            Self::EndpointSlice(slice) => (Kind::EndpointSlice, &slice.metadata),
-            Self::Namespace(namespace) => (Kind::Namespace, &namespace.metadata),
-            Self::Pod(pod) => (Kind::Pod, &pod.metadata),
-        };
+        let metadata = self.metadata();
         ObjectKey {
-            kind,
+            kind: self.kind(),
             namespace: metadata.namespace.clone().unwrap_or_default(),
             name: metadata.name.clone().unwrap_or_default(),
         }
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Pod(_) => Kind::Pod,
+        }
+    }
+
+    /// Its name, labels and version.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Service(service) => &service.metadata,
+            Self::EndpointSlice(slice) => &slice.metadata,
+            Self::Namespace(namespace) => &namespace.metadata,
+            Self::Pod(pod) => &pod.metadata,
+        }
+    }
+}
+
+impl From<Service> for Object {
+    fn from(service: Service) -> Self {
+        Self::Service(Box::new(service))
+    }
+}
+
+impl From<EndpointSlice> for Object {
+    fn from(slice: EndpointSlice) -> Self {
+        Self::EndpointSlice(Box::new(slice))
+    }
+}
+
+impl From<Namespace> for Object {
+    fn from(namespace: Namespace) -> Self {
+        Self::Namespace(Box::new(namespace))
+    }
+}
+
+impl From<Pod> for Object {
+    fn from(pod: Pod) -> Self {
+        Self::Pod(Box::new(pod))
     }
 }
 

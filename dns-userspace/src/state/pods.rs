@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use k8s_openapi::api::core::v1::Pod;
+use crate::source::objects::Pod;
 
 /// Phases in which a pod's address is not its own any more.
 const PHASES_OVER: [&str; 3] = ["Succeeded", "Failed", "Unknown"];

@@ -1,8 +1,7 @@
 //! Kubernetes objects cut down to what DNS answers from.
 //!
-//! A watched Service is some 2 kB, an `EndpointSlice` of 100 endpoints some 60 kB. What is kept
-//! here is a few dozen bytes a service and some 40 bytes an endpoint, because a node of a cluster
-//! with 100,000 endpoints holds all of them.
+//! It is a few dozen bytes a service and some 40 bytes an endpoint, because a node of a cluster with
+//! 100,000 endpoints holds all of them.
 
 use std::{
     borrow::Cow,
@@ -10,7 +9,8 @@ use std::{
 };
 
 use hickory_proto::rr::Name;
-use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+
+use crate::source::objects;
 
 /// Length of the longest label (RFC 1035 section 2.3.4), bytes.
 const LABEL_BYTES_MAX: usize = 63;
@@ -97,7 +97,7 @@ pub enum Service {
 impl Service {
     /// `None` is a Service that DNS has nothing to say about: no address has been assigned yet,
     /// or its name cannot be a label.
-    pub fn from_kubernetes(service: &core::Service) -> Option<Self> {
+    pub fn from_kubernetes(service: &objects::Service) -> Option<Self> {
         let spec = service.spec.as_ref()?;
         if spec.type_.as_deref() == Some("ExternalName") {
             let target = spec.external_name.as_deref()?;
@@ -143,7 +143,7 @@ pub struct Slice {
 
 impl Slice {
     /// Keeps what is ready (`conditions.ready` true or absent).
-    pub fn from_kubernetes(slice: &discovery::EndpointSlice) -> Self {
+    pub fn from_kubernetes(slice: &objects::EndpointSlice) -> Self {
         let mut named = Vec::new();
         let mut unnamed = Vec::new();
         for endpoint in &slice.endpoints {

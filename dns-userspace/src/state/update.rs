@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
-
 use super::{
     Namespace, SERVICE_NAME_LABEL, Service, Slice, State, Touched, is_label, pods, scope::Scope,
 };
-use crate::source::{Change, Kind, Object};
+use crate::source::{Change, Kind, Object, objects};
 
 impl State {
     /// Applies one change. What comes back may hold the same thing twice, and things that did not
@@ -21,14 +19,14 @@ impl State {
                 self.set_namespace(object.metadata.name.as_deref(), true, &mut touched);
             }
             Change::Upsert(Object::Service(object)) => {
-                let core::Service { metadata, .. } = &*object;
+                let objects::Service { metadata, .. } = &*object;
                 let service = Service::from_kubernetes(&object);
                 if let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) {
                     self.set_service(namespace, name, service, &mut touched);
                 }
             }
             Change::Upsert(Object::EndpointSlice(object)) => {
-                let discovery::EndpointSlice { metadata, .. } = &*object;
+                let objects::EndpointSlice { metadata, .. } = &*object;
                 let labels = metadata.labels.as_ref();
                 let service = labels.and_then(|labels| labels.get(SERVICE_NAME_LABEL));
                 let slice = service.map(|service| (&**service, Slice::from_kubernetes(&object)));

@@ -75,10 +75,15 @@ impl Daemon {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("manifests")).unwrap();
         fs::write(directory.path().join("manifests/shop.yaml"), MANIFESTS).unwrap();
+        let manifests = directory.path().join("manifests");
+        let manifests = manifests.to_str().unwrap().to_owned();
+        Self::start_in(directory, &[&["--manifests", &manifests], args].concat())
+    }
+
+    /// Starts with files of its own, and waits until it serves.
+    pub fn start_in(directory: TempDir, args: &[&str]) -> Self {
         let mut child = command()
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
-            .arg("--manifests")
-            .arg(directory.path().join("manifests"))
             .arg("--control")
             .arg(directory.path().join("run/control.sock"))
             .args(args)

@@ -1,6 +1,7 @@
 //! The command as users run it.
 
 mod check_config;
+mod cluster;
 mod corefile;
 mod daemon;
 mod metrics;

@@ -11,6 +11,7 @@ fn help_teaches_with_examples() {
         &["stats", "--help"],
         &["kernel", "--help"],
         &["check-config", "--help"],
+        &["rbac", "--help"],
         &["help", "serve"],
     ] {
         let output = run(args);

@@ -6,6 +6,7 @@ pub(super) mod kernel;
 mod live;
 mod run;
 pub(super) mod sites;
+pub(super) mod source;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -16,7 +17,6 @@ use std::{
 
 use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
 use hickory_proto::rr::Name;
-use ipnet::IpNet;
 
 use crate::{
     kernel::{Hook, LEASE_DEFAULT, Options as KernelOptions, RATE_LIMIT_MAX},
@@ -36,6 +36,10 @@ Examples:
   Two addresses, another zone, JSON logs:
     hopzero serve --manifests ./manifests --zone example.internal \\
         --listen 127.0.0.1:1053 --listen '[::1]:1053' --log-format json
+
+  A cluster, from outside and from a pod of it:
+    hopzero serve --kubeconfig ~/.kube/config --context test
+    hopzero serve
 
   As a Corefile says:
     hopzero serve --conf Corefile --manifests ./manifests
@@ -61,9 +65,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "zone", "reverse_zone", "ttl", "loadbalance"])]
     conf: Option<PathBuf>,
 
-    /// Directory of Kubernetes manifests (*.yaml, *.yml, *.json, at any depth); it is watched.
-    #[arg(long, value_name = "DIR")]
-    manifests: PathBuf,
+    #[command(flatten)]
+    source: source::SourceArgs,
 
     /// Address and port to serve over UDP and TCP. May be given several times.
     #[arg(long, value_name = "ADDR:PORT", default_value = super::SERVER_DEFAULT, value_parser = super::parse_socket)]
@@ -84,10 +87,6 @@ pub(super) struct Args {
     /// Rotate the A and AAAA records of an answer from query to query, as the loadbalance plugin of `CoreDNS` does.
     #[arg(long, value_name = "on|off", value_enum, default_value_t = Switch::On, hide_possible_values = true)]
     loadbalance: Switch,
-
-    /// Assign addresses of this network to Services without one. May be given for each family.
-    #[arg(long, value_name = "CIDR")]
-    service_cidr: Vec<IpNet>,
 
     /// Unix socket that `hopzero stats` and `hopzero kernel` ask [default: /run/hopzero/control.sock].
     #[arg(long, value_name = "PATH")]
@@ -184,8 +183,7 @@ impl KernelArgs {
 #[derive(Debug)]
 struct Options {
     conf: Option<PathBuf>,
-    manifests: PathBuf,
-    service_cidrs: Vec<IpNet>,
+    source: source::SourceArgs,
     listen: Vec<SocketAddr>,
     zone: ZoneConfig,
     control: Option<PathBuf>,
@@ -203,10 +201,13 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     let rotate = args.loadbalance == Switch::On;
     let kernel = args.kernel.options(rotate);
     kernel::check(&kernel).unwrap_or_else(|error| usage(ErrorKind::MissingRequiredArgument, error));
+    // A Corefile may say where the cluster is.
+    if args.conf.is_none() && !args.source.is_known() {
+        usage(ErrorKind::MissingRequiredArgument, source::NO_SOURCE);
+    }
     let options = Options {
         conf: args.conf,
-        manifests: args.manifests,
-        service_cidrs: args.service_cidr,
+        source: args.source,
         listen: args.listen,
         zone: ZoneConfig {
             origin: args.zone,

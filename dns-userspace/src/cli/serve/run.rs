@@ -1,7 +1,7 @@
 //! Wires the stages of the daemon together, and takes them apart again.
 //!
 //! ```text
-//! Manifests ─batches→ apply (a thread) ─write lock→ Zone ←read lock─ socket server
+//! Origin ─batches─→  apply (a thread) ─write lock→ Zone ←read lock─ socket server
 //!                          └─touched names→ publisher, lease
 //! Allowances ─what it may answer─┘
 //! ```
@@ -37,7 +37,7 @@ use crate::{
     control::{self, Control, Reply, Report, Request, SwitchReply},
     kernel::{Follower, SwitchError},
     socket::SocketCounters,
-    source::{Source, manifests::Manifests},
+    source::Source,
 };
 
 /// Batches that wait for the zone. A source that is faster waits.
@@ -63,6 +63,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
         Some(path) => Sites::of_corefile(path, &options.kernel.answer_for)?,
         None => Sites::of_zone(options.listen, options.zone, options.rotate)?,
     };
+    let source = options.source.origin(&sites).await?;
     let control = bind_control(options.control.as_deref())?;
     let follower = kernel::follower(options.kernel)?;
     let kernel = follower.as_ref().map(Follower::status);
@@ -109,7 +110,6 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     }
 
     let (sender, changes) = mpsc::channel(BATCHES_MAX);
-    let source = Manifests::new(options.manifests, options.service_cidrs);
     let following = source.run(sender, stop.clone());
     let (ended, applying) = oneshot::channel();
     let zones = sites.zones;

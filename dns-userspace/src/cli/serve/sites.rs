@@ -20,9 +20,11 @@ use crate::{
         Environment,
         builder::{Failures, PORT_DEFAULT},
         clusters::Clusters,
+        kubernetes::ApiServer,
     },
     server::{Allowance, Servers},
     socket::{Only, Server, ServerConfig, Service},
+    source::cluster::ClusterMetrics,
     zone::{Zone, ZoneConfig},
 };
 
@@ -39,6 +41,10 @@ pub(super) struct Sites {
     pub failures: Failures,
     /// How it ends.
     pub lameduck: Lameduck,
+    /// Where the cluster is, if a plugin says so.
+    pub api_server: ApiServer,
+    /// What is counted of it.
+    pub cluster_metrics: ClusterMetrics,
 }
 
 impl Sites {
@@ -70,6 +76,8 @@ impl Sites {
             zones: vec![zone].into(),
             failures: Failures::default(),
             lameduck: Lameduck::default(),
+            api_server: ApiServer::default(),
+            cluster_metrics: ClusterMetrics::default(),
         })
     }
 
@@ -87,6 +95,8 @@ impl Sites {
         }
         let allowances =
             Allowances::of_servers(Arc::clone(&servers), &environment, answer_for.to_vec());
+        let (api_server, cluster_metrics) =
+            (environment.api_server.clone(), environment.metrics.of());
         let live = Live::open(path, environment, allowances.clone(), sha512, servers)?;
         Ok(Sites {
             sockets: Vec::new(),
@@ -95,6 +105,8 @@ impl Sites {
             lameduck: live.lameduck(),
             live: Some(live),
             allowances,
+            cluster_metrics,
+            api_server,
         })
     }
 

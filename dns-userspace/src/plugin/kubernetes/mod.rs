@@ -13,12 +13,17 @@
 //!     fallthrough [ZONES...]          what does not exist there is asked of the next plugin
 //!     startup_timeout DURATION        taken and without effect: until all is in, answers are SERVFAIL
 //!     upstream                        taken and without effect, as in CoreDNS since 1.5
-//!     endpoint, tls, kubeconfig, apiserver_qps, apiserver_burst, apiserver_max_inflight
+//!     kubeconfig FILE [CONTEXT]       where the API server is
+//!     endpoint URL                    the same, without a file
+//!     tls CERT KEY CACERT             for `endpoint`
+//!     apiserver_qps NUMBER            requests a second to the API server, at most; no limit unless given
+//!     apiserver_burst NUMBER          how many of them may come at once
+//!     apiserver_max_inflight NUMBER   requests without an answer, at most
 //! }
 //! ```
 //!
-//! The last line is about the API server. With manifests there is none, so these are checked for their form, and a
-//! warning says that they are without effect: a cluster's Corefile works as it is.
+//! With `--manifests` there is no API server, and what is said about one is without effect: a cluster's Corefile works
+//! as it is.
 //!
 //! An alias (`ExternalName`) of a name in none of the zones is resolved by asking the server for that name, as if a
 //! client did. If nothing comes of it, the CNAME stands alone.
@@ -31,8 +36,11 @@
 //! | PTR records of namespaces that `namespace_labels` leaves out | answered | do not exist |
 //! | `multicluster`, `zonal` | | an error |
 //!
+//! Other classes than IN are answered as IN, as in `CoreDNS`: what is asked of the cluster is nobody else's business.
+//!
 //! [`crate::zone`] has the other differences.
 
+mod api_server;
 mod setup;
 
 use std::sync::{Arc, RwLock};
@@ -40,9 +48,10 @@ use std::sync::{Arc, RwLock};
 use async_trait::async_trait;
 use hickory_proto::{
     op::ResponseCode,
-    rr::{DNSClass, Name, Record, RecordType},
+    rr::{Name, Record, RecordType},
 };
 
+pub use api_server::ApiServer;
 pub(super) use setup::setup;
 
 use super::{Failure, Next, Outcome, Plugin, Reply, Request, Touch};
@@ -61,9 +70,6 @@ impl Plugin for Kubernetes {
     }
 
     async fn serve(&self, request: &mut Request, next: Next<'_>) -> Outcome {
-        if request.class != u16::from(DNSClass::IN) {
-            return next.run(request).await;
-        }
         let is_transfer = matches!(request.rtype, RecordType::AXFR | RecordType::IXFR);
         let (answer, target) = match self.cluster.read() {
             Ok(zone) => {

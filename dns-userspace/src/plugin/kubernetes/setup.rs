@@ -5,6 +5,7 @@ use hickory_proto::rr::Name;
 use super::{
     super::{Builder, args},
     Kubernetes,
+    api_server::Wish,
 };
 use crate::{
     corefile::{Directive, Fault},
@@ -44,6 +45,7 @@ pub(in super::super) fn setup(
     let directive = args::once(directives)?;
     let mut config = zones(builder, directive)?;
     let mut fallthrough = Vec::new();
+    let mut wish = Wish::default();
     for property in directive.properties() {
         match property.name.text.as_str() {
             "ttl" => {
@@ -59,12 +61,7 @@ pub(in super::super) fn setup(
                 timeout.duration()?;
             }
             "upstream" => {}
-            "endpoint"
-            | "tls"
-            | "kubeconfig"
-            | "apiserver_qps"
-            | "apiserver_burst"
-            | "apiserver_max_inflight" => of_api_server(property)?,
+            name if Wish::has(name) => wish.read(property)?,
             _ => shown(&mut config.shown, property)?,
         }
     }
@@ -77,6 +74,7 @@ pub(in super::super) fn setup(
             "one of them",
         ));
     }
+    builder.environment.api_server.wish(wish, directive)?;
     let cluster = builder.environment.cluster(config).map_err(|error| {
         let remedy = "a restart for other namespaces, labels, pods or endpoints";
         Fault::new(directive.span(), error.to_string(), remedy)
@@ -177,28 +175,4 @@ fn selector(property: &Directive) -> Result<Selector, Fault> {
             "a label selector, such as app=web,tier in (front, back)",
         )
     })
-}
-
-/// How the API server is asked: the cluster comes from manifests.
-fn of_api_server(property: &Directive) -> Result<(), Fault> {
-    let name = property.name.text.as_str();
-    match (name, property.args.len()) {
-        ("endpoint", 0) => return Err(property.wrong_arguments("URL")),
-        ("tls", 3) | ("kubeconfig", 1 | 2) | ("endpoint", _) => {}
-        ("tls", _) => return Err(property.wrong_arguments("CERT KEY CACERT")),
-        ("kubeconfig", _) => return Err(property.wrong_arguments("KUBECONFIG [CONTEXT]")),
-        _ => {
-            let [number] = property.exactly("a number, not negative")?;
-            let number_of = number.parse::<f64>("a number, not negative")?;
-            let is_whole = name == "apiserver_qps" || number.text.parse::<u32>().is_ok();
-            if number_of < 0.0 || !is_whole {
-                return Err(number.not("a number, not negative"));
-            }
-        }
-    }
-    tracing::warn!(
-        target: "plugin/kubernetes",
-        "`{name}` is without effect: the cluster is read from manifests"
-    );
-    Ok(())
 }

@@ -1,13 +1,12 @@
 //! A cluster whose every name says which version of it this is.
 
 use hickory_proto::rr::Name;
-use k8s_openapi::{
-    api::core::v1::{Namespace, Service, ServicePort, ServiceSpec},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
 
 use crate::{
-    source::{Change, Object},
+    source::{
+        Change, Object,
+        objects::{Namespace, ObjectMeta, Service, ServicePort, ServiceSpec},
+    },
     zone::{Zone, ZoneConfig},
 };
 
@@ -48,7 +47,6 @@ pub fn zone() -> Zone {
             name: Some("shop".into()),
             ..ObjectMeta::default()
         },
-        ..Namespace::default()
     };
     let mut batch = changes(0, 0..SERVICES);
     batch.push(Change::Upsert(Object::Namespace(Box::new(namespace))));
@@ -94,7 +92,6 @@ pub fn changes(version: u8, services: impl Iterator<Item = u16>) -> Vec<Change> 
                     }]),
                     ..ServiceSpec::default()
                 }),
-                ..Service::default()
             }));
             if exists(service, version) {
                 Change::Upsert(object)

@@ -10,10 +10,12 @@ use std::{
 };
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use tracing::warn;
 
-use crate::source::ObjectKey;
+use crate::source::{
+    ObjectKey,
+    objects::{Service, ServiceSpec},
+};
 
 /// Whether a service is one that the API server would have given an address.
 pub fn lacks_address(service: &Service) -> bool {

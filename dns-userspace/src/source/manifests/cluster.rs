@@ -11,7 +11,6 @@ use std::{
 };
 
 use ipnet::IpNet;
-use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use tracing::warn;
 
 use super::{
@@ -19,7 +18,10 @@ use super::{
     catalogue::Catalogue,
     normal::named_namespace,
 };
-use crate::source::{Batch, Change, Kind, Object, ObjectKey};
+use crate::source::{
+    Batch, Change, Kind, Object, ObjectKey,
+    objects::{Namespace, ObjectMeta},
+};
 
 /// All files, as one cluster.
 #[derive(Debug, Default)]
@@ -91,7 +93,6 @@ impl Cluster {
                         name: Some(key.name.clone()),
                         ..ObjectMeta::default()
                     }),
-                    ..Namespace::default()
                 })))
             }
             (object, _) => object.cloned(),

@@ -1,9 +1,7 @@
 //! Objects as the API server would store them, without what no part of DNS reads.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
 use crate::{
-    source::{Kind, Object},
+    source::{Kind, Object, objects::ObjectMeta},
     state::is_label,
 };
 
@@ -12,9 +10,6 @@ const NAMESPACE_DEFAULT: &str = "default";
 
 /// See [`named_namespace`].
 const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
-
-/// `kubectl apply` leaves a copy of the whole object here.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Why an object of a file is left out.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,26 +24,13 @@ pub enum NameError {
 
 /// Fills in the namespace, and drops what would make two versions differ that DNS sees the same.
 ///
-/// Pods lose their spec: a node holds every pod of the cluster.
-///
 /// # Errors
 ///
 /// The object has no name, or one that Kubernetes would not take.
 pub fn normalise(object: &mut Object) -> Result<(), NameError> {
-    let kind = object.key().kind;
-    match object {
-        Object::Service(service) => service.status = None,
-        Object::Namespace(namespace) => namespace.spec = None,
-        Object::Pod(pod) => pod.spec = None,
-        Object::EndpointSlice(_) => {}
-    }
+    let kind = object.kind();
     let metadata = metadata_mut(object);
-    metadata.managed_fields = None;
     metadata.resource_version = None;
-    metadata.generation = None;
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.remove(LAST_APPLIED);
-    }
     let name = metadata.name.as_deref().filter(|name| !name.is_empty());
     let name = name.ok_or(NameError::Missing)?;
     // Only services and namespaces are labels of names.

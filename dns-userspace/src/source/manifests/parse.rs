@@ -6,17 +6,16 @@
 
 use std::fmt;
 
-use k8s_openapi::api::{
-    core::v1::{Namespace, Pod, Service},
-    discovery::v1::EndpointSlice,
-};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 use super::shape::{Head, Shape};
-use crate::source::{Kind, Object};
+use crate::source::{
+    Kind, Object,
+    objects::{EndpointSlice, Namespace, Pod, Service},
+};
 
 /// Why a file's text is not usable, and where.
 #[derive(Debug, thiserror::Error)]

@@ -7,18 +7,17 @@ use std::{
 };
 
 use hickory_proto::rr::Name;
-use k8s_openapi::{
-    api::{
-        core::v1::{Namespace, Service, ServicePort, ServiceSpec},
-        discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice},
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
 use proptest::prelude::*;
 
 use super::name;
 use crate::{
-    source::{Change, Kind, Object, ObjectKey},
+    source::{
+        Change, Kind, Object, ObjectKey,
+        objects::{
+            Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Namespace, ObjectMeta,
+            Service, ServicePort, ServiceSpec,
+        },
+    },
     state::{SERVICE_NAME_LABEL, address_label},
 };
 
@@ -109,7 +108,6 @@ fn service() -> impl Strategy<Value = Object> {
                 name,
                 protocol: Some(protocol),
                 port,
-                ..ServicePort::default()
             });
             Object::Service(Box::new(Service {
                 metadata: metadata(&namespace, &name),
@@ -120,7 +118,6 @@ fn service() -> impl Strategy<Value = Object> {
                     external_name: alias,
                     ..ServiceSpec::default()
                 }),
-                ..Service::default()
             }))
         },
     )
@@ -133,10 +130,7 @@ fn slice() -> impl Strategy<Value = Object> {
         |(addresses, hostname, ready)| Endpoint {
             addresses,
             hostname,
-            conditions: Some(EndpointConditions {
-                ready,
-                ..EndpointConditions::default()
-            }),
+            conditions: Some(EndpointConditions { ready }),
             ..Endpoint::default()
         },
     );
@@ -156,7 +150,6 @@ fn slice() -> impl Strategy<Value = Object> {
                     name,
                     protocol: Some(protocol),
                     port: Some(port),
-                    ..EndpointPort::default()
                 });
             let label = |service| BTreeMap::from([(SERVICE_NAME_LABEL.to_owned(), service)]);
             Object::EndpointSlice(Box::new(EndpointSlice {
@@ -166,7 +159,6 @@ fn slice() -> impl Strategy<Value = Object> {
                 },
                 endpoints,
                 ports: Some(ports.collect()),
-                ..EndpointSlice::default()
             }))
         })
 }
@@ -177,7 +169,6 @@ pub fn change() -> impl Strategy<Value = Change> {
         namespace_name().prop_map(|name| {
             Object::Namespace(Box::new(Namespace {
                 metadata: metadata("", &name),
-                ..Namespace::default()
             }))
         })
     };

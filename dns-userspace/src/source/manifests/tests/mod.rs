@@ -12,13 +12,12 @@ use std::{
 };
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::Service;
 use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Manifests;
-use crate::source::{Batch, Change, Object, Source};
+use crate::source::{Batch, Change, Object, Source, objects::Service};
 
 /// Longer than any group of events lasts.
 const SILENCE_MS: u64 = 250;

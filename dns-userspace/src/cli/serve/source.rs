@@ -1,0 +1,126 @@
+//! Where the cluster comes from: a directory of manifests, or an API server.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, RwLock},
+};
+
+use anyhow::{anyhow, bail};
+use clap::Args;
+use ipnet::IpNet;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::sites::Sites;
+use crate::{
+    source::{
+        Batch, Source,
+        cluster::{Access, Cluster, Connection, Slices, Wanted},
+        manifests::Manifests,
+    },
+    zone::{Pods, Zone},
+};
+
+/// What to say where nothing says where the cluster is.
+pub(super) const NO_SOURCE: &str = "where is the cluster? Give --manifests a directory or --kubeconfig a file; in a pod of the cluster neither is needed";
+
+/// The cluster, on the command line.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(super) struct SourceArgs {
+    /// Directory of Kubernetes manifests (*.yaml, *.yml, *.json, at any depth) in place of an API server; it is watched.
+    #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
+    manifests: Option<PathBuf>,
+
+    /// Assign addresses of this network to Services of manifests without one. May be given for each family.
+    #[arg(long, value_name = "CIDR", requires = "manifests")]
+    service_cidr: Vec<IpNet>,
+
+    /// File that says where the API server is, as `kubectl` reads it [default in a pod: its service account].
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig [default: its current one].
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    context: Option<String>,
+}
+
+/// A source, chosen.
+pub(super) enum Origin {
+    Manifests(Manifests),
+    Cluster(Cluster),
+}
+
+impl SourceArgs {
+    /// Whether there is a cluster, as far as the command line and the environment say.
+    pub fn is_known(&self) -> bool {
+        self.manifests.is_some() || self.kubeconfig.is_some() || Access::is_in_cluster()
+    }
+
+    /// The source. There is one for all zones, whatever a Corefile says in several places.
+    pub async fn origin(self, sites: &Sites) -> anyhow::Result<Origin> {
+        let (corefiles, limits) = sites.api_server.named();
+        if let Some(directory) = self.manifests {
+            if let Some(access) = corefiles {
+                tracing::warn!("{access} is not asked: the cluster is read from --manifests");
+            }
+            return Ok(Origin::Manifests(Manifests::new(
+                directory,
+                self.service_cidr,
+            )));
+        }
+        let context = self.context;
+        let own = self
+            .kubeconfig
+            .map(|file| Access::Kubeconfig { file, context });
+        let access = match (own, corefiles) {
+            (Some(own), Some(other)) if own != other => {
+                bail!("{own} and, in the Corefile, {other}: there is one cluster, so name one")
+            }
+            (Some(access), _) | (None, Some(access)) => access,
+            (None, None) if Access::is_in_cluster() => Access::InCluster,
+            (None, None) => return Err(anyhow!(NO_SOURCE)),
+        };
+        tracing::info!("following {access}");
+        let connection = Connection::new(access, limits).await?;
+        Ok(Origin::Cluster(Cluster::new(
+            connection,
+            wanted(&sites.zones.hold()),
+            sites.cluster_metrics.clone(),
+        )))
+    }
+}
+
+impl Source for Origin {
+    async fn run(
+        self,
+        changes: mpsc::Sender<Batch>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Manifests(manifests) => manifests.run(changes, stop).await,
+            Self::Cluster(cluster) => cluster.run(changes, stop).await,
+        }
+    }
+}
+
+/// What zones want of a cluster.
+pub(in crate::cli) fn wanted(zones: &[Arc<RwLock<Zone>>]) -> Wanted {
+    let mut wanted = Wanted {
+        slices: Slices::Nothing,
+        pods: false,
+    };
+    // One that is half changed has its configuration all the same.
+    for zone in zones.iter().filter_map(|zone| zone.read().ok()) {
+        let shown = &zone.config().shown;
+        wanted.pods |= shown.pods == Pods::Verified;
+        wanted.slices = wanted.slices.max(if shown.no_endpoints {
+            Slices::Nothing
+        } else if shown.ignore_empty_service || shown.endpoint_pod_names {
+            Slices::All
+        } else {
+            Slices::Headless
+        });
+    }
+    wanted
+}

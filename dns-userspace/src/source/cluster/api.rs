@@ -1,0 +1,217 @@
+//! Asking the API server for the objects of one watch: pages of a list, and events.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream::BoxStream};
+use kube::core::{
+    ObjectList, Request, WatchEvent,
+    params::{ListParams, WatchParams},
+};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::{
+    connection::Connection,
+    held::{Key, Version, key_of},
+    resources::Watched,
+    trouble::Trouble,
+};
+use crate::source::{
+    Kind, Object,
+    objects::{EndpointSlice, Namespace, Pod, Service},
+};
+
+/// How long the answer to a request may take to begin, and a page to come.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// How long the API server is asked to keep a watch open, seconds: it ends a quiet one before we have to take it for
+/// a dead one ([`super::follow::IDLE_MAX`]).
+const WATCH_SECONDS: std::ops::Range<u32> = 40..50;
+
+/// The first version of Kubernetes whose API server streams lists by default. Earlier ones may take the request for
+/// a watch, and never come to the end of the list.
+const STREAMS_SINCE_MINOR: u32 = 32;
+
+/// The annotation of the bookmark at the end of a streamed list.
+const LIST_END: &str = "k8s.io/initial-events-end";
+
+/// One watch, as it is asked for.
+#[derive(Clone)]
+pub struct Api {
+    /// Where.
+    pub connection: Connection,
+    /// What.
+    pub watched: Watched,
+}
+
+/// A part of a list.
+pub struct Page<T> {
+    /// What is in it.
+    pub items: Vec<T>,
+    /// Which version of the cluster the list shows.
+    pub version: Version,
+    /// How to ask for the next part.
+    pub next: Option<String>,
+}
+
+/// What a watch says.
+#[derive(Debug)]
+pub enum Event {
+    /// An object has come or changed.
+    Upsert(Object, Version),
+    /// An object has gone.
+    Delete(Key, Version),
+    /// Everything up to this version has been said; perhaps the end of a list that was streamed.
+    Bookmark(Version, bool),
+}
+
+/// A watch.
+pub type Events = BoxStream<'static, Result<Event, Trouble>>;
+
+/// Waits for an answer of the API server.
+pub async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    timeout(limit, answer).await.map_err(|_| Trouble::Silent)?
+}
+
+impl Api {
+    /// Whether lists can be streamed.
+    pub async fn streams_lists(&self) -> Result<bool, Trouble> {
+        let version = async { Ok(self.connection.client().apiserver_version().await?) };
+        let minor = match within(ANSWER_MAX, version).await {
+            Ok(version) => version.minor,
+            // Not everybody may ask.
+            Err(Trouble::Forbidden(_) | Trouble::Unsupported(_)) => return Ok(false),
+            Err(trouble) => return Err(trouble),
+        };
+        // Some write `32+`.
+        let digits = minor.trim_end_matches(|character: char| !character.is_ascii_digit());
+        Ok(digits
+            .parse()
+            .is_ok_and(|minor: u32| minor >= STREAMS_SINCE_MINOR))
+    }
+
+    /// A page of a list: the first, or the one that `next` of the one before asks for.
+    pub async fn page(&self, next: Option<String>) -> Result<Page<(Object, Version)>, Trouble> {
+        let request = Request::new(self.watched.resource.path).list(&self.list_params(next));
+        match self.watched.resource.kind {
+            Kind::Namespace => self.page_of::<Namespace>(request).await,
+            Kind::Service => self.page_of::<Service>(request).await,
+            Kind::EndpointSlice => self.page_of::<EndpointSlice>(request).await,
+            Kind::Pod => self.page_of::<Pod>(request).await,
+        }?
+        .try_map(|object| {
+            let version = version_of(&object)?;
+            Ok((object, version))
+        })
+    }
+
+    /// A page of a list of names and versions.
+    pub async fn names(&self, next: Option<String>) -> Result<Page<(Key, Version)>, Trouble> {
+        let request =
+            Request::new(self.watched.resource.path).list_metadata(&self.list_params(next));
+        // Metadata alone is what a namespace is to us.
+        let page = self.page_of::<Namespace>(request).await?;
+        page.try_map(|object| Ok((key_of(&object), version_of(&object)?)))
+    }
+
+    /// The events after a version; or, `with_list`, everything first.
+    pub async fn watch(&self, after: Version, with_list: bool) -> Result<Events, Trouble> {
+        let params = WatchParams {
+            label_selector: self.watched.selector.map(str::to_owned),
+            timeout: Some(fastrand::u32(WATCH_SECONDS)),
+            bookmarks: true,
+            send_initial_events: with_list,
+            ..WatchParams::default()
+        };
+        let after = match after {
+            0 => String::new(),
+            version => version.to_string(),
+        };
+        let request = Request::new(self.watched.resource.path).watch(&params, &after);
+        match self.watched.resource.kind {
+            Kind::Namespace => self.events_of::<Namespace>(request).await,
+            Kind::Service => self.events_of::<Service>(request).await,
+            Kind::EndpointSlice => self.events_of::<EndpointSlice>(request).await,
+            Kind::Pod => self.events_of::<Pod>(request).await,
+        }
+    }
+
+    fn list_params(&self, next: Option<String>) -> ListParams {
+        // Without a version: what the API server's store has, which is never older than what a watch has said.
+        ListParams {
+            label_selector: self.watched.selector.map(str::to_owned),
+            limit: Some(self.watched.resource.page_objects_max),
+            continue_token: next,
+            ..ListParams::default()
+        }
+    }
+
+    async fn page_of<K: DeserializeOwned + Clone + Into<Object>>(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Page<Object>, Trouble> {
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let client = self.connection.client();
+        let list = async { Ok(client.request::<ObjectList<K>>(request).await?) };
+        let list = within(ANSWER_MAX, list).await?;
+        Ok(Page {
+            items: list.items.into_iter().map(Into::into).collect(),
+            version: parse_version(list.metadata.resource_version.as_deref())?,
+            next: list.metadata.continue_.filter(|token| !token.is_empty()),
+        })
+    }
+
+    async fn events_of<K: DeserializeOwned + Clone + Into<Object> + Send + 'static>(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Events, Trouble> {
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let client = self.connection.client();
+        let events = async { Ok(client.request_events::<K>(request).await?) };
+        let events = within(ANSWER_MAX, events).await?;
+        Ok(events.map(|event| event_of(event?)).boxed())
+    }
+}
+
+impl<T> Page<T> {
+    fn try_map<U>(self, map: impl FnMut(T) -> Result<U, Trouble>) -> Result<Page<U>, Trouble> {
+        let items = self.items.into_iter().map(map);
+        Ok(Page {
+            items: items.collect::<Result<_, _>>()?,
+            version: self.version,
+            next: self.next,
+        })
+    }
+}
+
+fn event_of<K: Into<Object>>(event: WatchEvent<K>) -> Result<Event, Trouble> {
+    match event {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+            let object = object.into();
+            let version = version_of(&object)?;
+            Ok(Event::Upsert(object, version))
+        }
+        WatchEvent::Deleted(object) => {
+            let object = object.into();
+            Ok(Event::Delete(key_of(&object), version_of(&object)?))
+        }
+        WatchEvent::Bookmark(bookmark) => Ok(Event::Bookmark(
+            parse_version(Some(&bookmark.metadata.resource_version))?,
+            bookmark.metadata.annotations.contains_key(LIST_END),
+        )),
+        WatchEvent::Error(status) => Err(status.into()),
+    }
+}
+
+fn version_of(object: &Object) -> Result<Version, Trouble> {
+    parse_version(object.metadata().resource_version.as_deref())
+}
+
+fn parse_version(text: Option<&str>) -> Result<Version, Trouble> {
+    let text = text.unwrap_or_default();
+    text.parse()
+        .map_err(|_| Trouble::Malformed(format!("resourceVersion {text:?} is no number")))
+}

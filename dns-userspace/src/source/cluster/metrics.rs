@@ -1,0 +1,124 @@
+//! What is counted of the cluster, for `/metrics`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use super::trouble::Trouble;
+use crate::plugin::metrics::Families;
+
+/// The families.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterMetrics {
+    objects: Family<WatchLabel, Gauge>,
+    lists: Family<WatchLabel, Counter>,
+    audits: Family<WatchLabel, Counter>,
+    repairs: Family<WatchLabel, Counter>,
+    errors: Family<ErrorLabels, Counter>,
+    contact: Family<WatchLabel, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WatchLabel {
+    watch: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    watch: &'static str,
+    reason: &'static str,
+}
+
+impl Families for ClusterMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "hopzero_kubernetes_objects",
+            "Objects that are held",
+            self.objects.clone(),
+        );
+        registry.register(
+            "hopzero_kubernetes_lists",
+            "Complete lists that were taken in",
+            self.lists.clone(),
+        );
+        registry.register(
+            "hopzero_kubernetes_audits",
+            "Complete lists of names and versions that were compared with what is held",
+            self.audits.clone(),
+        );
+        registry.register(
+            "hopzero_kubernetes_audit_repairs",
+            "Changes that no event had told, found by an audit",
+            self.repairs.clone(),
+        );
+        registry.register(
+            "hopzero_kubernetes_watch_errors",
+            "What went wrong between here and the API server",
+            self.errors.clone(),
+        );
+        registry.register(
+            "hopzero_kubernetes_last_contact_timestamp_seconds",
+            "When the API server last said something; the data is as old as that",
+            self.contact.clone(),
+        );
+    }
+}
+
+/// What is counted of one watch.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    metrics: ClusterMetrics,
+    label: WatchLabel,
+}
+
+impl Counted {
+    /// Of the watch with this name.
+    pub fn new(metrics: &ClusterMetrics, watch: &'static str) -> Self {
+        let label = WatchLabel { watch };
+        // What never happened is 0, not absent.
+        metrics.repairs.get_or_create(&label).inc_by(0);
+        Self {
+            metrics: metrics.clone(),
+            label,
+        }
+    }
+
+    /// So many objects are held, and the API server has just been heard.
+    pub fn heard(&self, objects: usize) {
+        let objects = i64::try_from(objects).unwrap_or(i64::MAX);
+        self.metrics.objects.get_or_create(&self.label).set(objects);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |elapsed| {
+            i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+        });
+        self.metrics.contact.get_or_create(&self.label).set(now);
+    }
+
+    /// A list was taken in, with changes that no event had told.
+    pub fn listed(&self, repairs: usize) {
+        self.metrics.lists.get_or_create(&self.label).inc();
+        let repairs = u64::try_from(repairs).unwrap_or(u64::MAX);
+        self.metrics
+            .repairs
+            .get_or_create(&self.label)
+            .inc_by(repairs);
+    }
+
+    /// An audit went through.
+    pub fn audited(&self) {
+        self.metrics.audits.get_or_create(&self.label).inc();
+    }
+
+    /// Something went wrong.
+    pub fn trouble(&self, trouble: &Trouble) {
+        let labels = ErrorLabels {
+            watch: self.label.watch,
+            reason: trouble.reason(),
+        };
+        self.metrics.errors.get_or_create(&labels).inc();
+    }
+}
