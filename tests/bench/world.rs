@@ -1,15 +1,13 @@
 //! A zone of very many services, whose names a program can spell.
 
 use hopzero::{
-    source::{Change, Object},
-    zone::{Zone, ZoneConfig},
-};
-use k8s_openapi::{
-    api::{
-        core::v1::{Namespace, Service, ServicePort, ServiceSpec},
-        discovery::v1::{Endpoint, EndpointSlice},
+    source::{
+        Change, Object,
+        objects::{
+            Endpoint, EndpointSlice, Namespace, ObjectMeta, Service, ServicePort, ServiceSpec,
+        },
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    zone::{Zone, ZoneConfig},
 };
 
 /// Eleven letters: `<8>.<11>.svc.cluster.local` has 40 bytes in wire form.
@@ -164,7 +162,6 @@ fn slice(
             labels: Some([("kubernetes.io/service-name".into(), service.into())].into()),
             ..ObjectMeta::default()
         },
-        address_type: family.into(),
         endpoints: endpoints
             .map(|(hostname, address)| Endpoint {
                 addresses: vec![address],
@@ -182,7 +179,6 @@ fn namespace(name: &str) -> Change {
             name: Some(name.into()),
             ..ObjectMeta::default()
         },
-        ..Namespace::default()
     })))
 }
 
@@ -203,6 +199,5 @@ fn service(namespace: &str, name: &str, addresses: &[String], named_port: bool) 
             }]),
             ..ServiceSpec::default()
         }),
-        ..Service::default()
     })))
 }

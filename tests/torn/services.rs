@@ -12,17 +12,15 @@ use std::{
 use hickory_proto::rr::Name;
 use hopzero::{
     publisher::{Publisher, table::Capacity},
-    source::{Batch, Change, Kind, Object, ObjectKey},
+    source::{
+        Batch, Change, Kind, Object, ObjectKey,
+        objects::{
+            Endpoint, EndpointSlice, Namespace, ObjectMeta, Service, ServicePort, ServiceSpec,
+        },
+    },
     zone::{Zone, ZoneConfig},
 };
 use hopzero_tests::packets::build::{A, AAAA, PTR, wire_name};
-use k8s_openapi::{
-    api::{
-        core::v1::{Namespace, Service, ServicePort, ServiceSpec},
-        discovery::v1::{Endpoint, EndpointSlice},
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
 
 use crate::{
     Written,
@@ -287,7 +285,6 @@ impl Writer {
                 name: Some(NAMESPACE.to_owned()),
                 ..ObjectMeta::default()
             },
-            ..Namespace::default()
         };
         let namespace = Change::Upsert(Object::Namespace(Box::new(namespace)));
         (writer.zone).apply(vec![namespace, Change::Synchronised], 0);
@@ -393,7 +390,6 @@ fn objects(state: State, name: &str, batch: &mut Batch) {
     batch.push(Change::Upsert(Object::Service(Box::new(Service {
         metadata: metadata(name),
         spec: Some(spec),
-        ..Service::default()
     }))));
     if !is_headless(state.unit) {
         return;
@@ -415,7 +411,6 @@ fn objects(state: State, name: &str, batch: &mut Batch) {
         batch.push(Change::Upsert(Object::EndpointSlice(Box::new(
             EndpointSlice {
                 metadata,
-                address_type: family.to_owned(),
                 endpoints,
                 ports: None,
             },
