@@ -39,7 +39,7 @@ enum Layer {
     Plugins,
     /// The socket's replies beside those of `CoreDNS`, under the same Corefiles; needs Go, once
     Coredns,
-    /// A real API server, watched by hopzero and by `CoreDNS`: the same replies; needs Go, once
+    /// A real API server, watched by hopzero and by `CoreDNS`: the same replies, the kernel's too; needs root, and Go once
     Cluster,
     /// Broken messages and broken clients against the daemon's sockets
     Malformed,
@@ -110,6 +110,11 @@ impl Layer {
         )
     }
 
+    /// Whether it loads the programs.
+    fn needs_programs(self) -> bool {
+        self.is_in_kernel() || self == Self::Cluster
+    }
+
     /// Whether it starts `hopzero` as a command.
     fn needs_daemon(self) -> bool {
         self.is_in_kernel() || matches!(self, Self::Coredns | Self::Malformed | Self::Cluster)
@@ -163,6 +168,7 @@ impl Layer {
             command.args(["--", "--nocapture"]);
             let mut peers = vec![("HOPZERO_COREDNS", peers::coredns())];
             if self == Self::Cluster {
+                command.arg("--test-threads=1");
                 peers.push(("HOPZERO_CLUSTER", peers::cluster()));
             }
             for (variable, built) in peers {
@@ -191,7 +197,7 @@ impl Layer {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let layers = selected(&args.layers);
-    if layers.iter().any(|layer| layer.is_in_kernel()) {
+    if layers.iter().any(|layer| layer.needs_programs()) {
         if setup::ensure(setup::Item::TO_RUN)? == setup::Outcome::ToDo {
             println!("\nWithout them: cargo xtask test host");
             return Ok(ExitCode::from(EXIT_TO_DO));

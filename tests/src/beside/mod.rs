@@ -2,6 +2,7 @@
 
 pub mod comparison;
 pub mod differences;
+pub mod history;
 pub mod peer;
 pub mod question;
 pub mod reply;
