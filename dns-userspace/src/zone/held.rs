@@ -13,7 +13,7 @@ use super::{
     owner::OwnerName,
     question::{ServiceName, Subject},
 };
-use crate::state::{Protocol, Service, ServiceView};
+use crate::state::{Owner, Protocol, Service, ServiceView};
 
 /// The number of the origin among the zones.
 const ORIGIN: usize = 0;
@@ -107,7 +107,14 @@ impl Zone {
         subject: Subject<'z>,
     ) -> Option<Held<'z>> {
         match subject {
-            Subject::Address(address) => self.pointer(address).map(Held::Pointer),
+            Subject::Address(address) => {
+                let owners = self.state.addresses().owners(address);
+                if owners.is_empty() {
+                    // It is gone; but a name above a zone exists without.
+                    return (!self.apexes.has_below(owner)).then_some(Held::Nothing);
+                }
+                self.pointer(address, owners).map(Held::Pointer)
+            }
             Subject::Prefix(_) => {
                 let is_in_origin = || self.apexes.origin_has(owner);
                 (!is_in_origin()).then_some(Held::Nothing)
@@ -154,8 +161,7 @@ impl Zone {
     }
 
     /// Where an address leads to, if that is one name.
-    fn pointer(&self, address: IpAddr) -> Option<Target> {
-        let owners = self.state.addresses().owners(address);
+    fn pointer(&self, address: IpAddr, owners: &[Owner]) -> Option<Target> {
         let owner = owners.first()?;
         let (namespace, service) = (&*owner.namespace, &*owner.service);
         let Some(slice) = owner.slice.as_deref() else {
