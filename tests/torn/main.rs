@@ -74,6 +74,8 @@ const OWN_ONE_IN: u64 = 20;
 const FAULTS_MAX: u64 = 1000;
 /// Updates a second, at least.
 const RATE_MIN: f64 = 100_000.0;
+/// Of resyncs no more than one read in so many may pass.
+const PASSED_ONE_IN: u64 = 10_000;
 /// Flips, at least.
 const FLIPS_MIN: u64 = 2;
 /// Where faults must be found: so many are enough, and after so many reads there are none.
@@ -271,6 +273,13 @@ fn are_flips_clean(seen: &Seen, flips: u64, limit: Limit) -> Result<()> {
     println!("  {flips} flips");
     is_right(seen, limit)?;
     ensure!(flips >= FLIPS_MIN, "{flips} flips");
+    // What a build replaces is not used again while somebody may read it; only the SOA is.
+    let unclear: u64 = seen.passes.values().sum();
+    ensure!(
+        unclear <= limit.reads / PASSED_ONE_IN,
+        "{unclear} of {} reads passed",
+        limit.reads
+    );
     Ok(())
 }
 
