@@ -65,7 +65,7 @@ impl Addresses<'_> {
         match (self.host, self.view.service) {
             (Some(host), _) => self.view.endpoint_addresses(host).for_each(take),
             (None, Service::ClusterIp { addresses, .. }) => {
-                addresses.iter().copied().for_each(take)
+                addresses.iter().copied().for_each(take);
             }
             (None, _) => self.view.endpoints_addresses().for_each(take),
         }
