@@ -130,6 +130,24 @@ pub fn hash_of(words: &[u64], seed: u64) -> u64 {
         .finish()
 }
 
+/// The hash of a folded name in wire form.
+pub fn hash_of_wire(folded: &[u8], seed: u64) -> u64 {
+    let mut hasher = Hasher::new(seed);
+    let mut words = folded.chunks_exact(8);
+    for word in &mut words {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(word);
+        hasher = hasher.add(u64::from_le_bytes(bytes));
+    }
+    let rest = words.remainder();
+    if !rest.is_empty() {
+        let mut bytes = [0; 8];
+        bytes[..rest.len()].copy_from_slice(rest);
+        hasher = hasher.add(u64::from_le_bytes(bytes));
+    }
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +165,16 @@ mod tests {
                     assert_eq!(fold(u64::from_le_bytes(word)).to_le_bytes(), folded);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_name_and_its_words_have_one_hash() {
+        let name = b"\x07service\x09namespace\x03svc\x07cluster\x05local\0";
+        for start in 0..name.len() {
+            let mut words = [0; NAME_WORDS_MAX];
+            let count = words_of(&name[start..], &mut words);
+            assert_eq!(hash_of_wire(&name[start..], 7), hash_of(&words[..count], 7));
         }
     }
 

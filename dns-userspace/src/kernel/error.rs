@@ -81,6 +81,9 @@ pub enum KernelError {
         /// What it said.
         reason: String,
     },
+    /// No thread to wait for the programs.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     /// mmap of a map.
     #[error("cannot map the memory of {name}: {source} (it needs Linux 5.5 or newer)")]
     Memory {

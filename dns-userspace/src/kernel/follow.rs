@@ -13,13 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hickory_proto::rr::Name;
 use tracing::{info, warn};
 
 use super::{Kernel, KernelError, Options, Status, status::Figures};
 use crate::{
     publisher::{Publisher, table::Capacity},
-    zone::Zone,
+    zone::{OwnerName, Zone},
 };
 
 /// Names that a table has room for at the least.
@@ -69,7 +68,7 @@ impl Follower {
     ///
     /// # Errors
     /// Loading or attaching failed, the first time.
-    pub fn follow(&mut self, zone: &Zone, touched: &[Name]) -> Result<(), KernelError> {
+    pub fn follow(&mut self, zone: &Zone, touched: &[OwnerName]) -> Result<(), KernelError> {
         if !zone.is_synchronised() {
             return Ok(());
         }
@@ -123,7 +122,7 @@ impl Follower {
     }
 
     /// Publishes a change, into a larger table if need be.
-    fn change(&mut self, mut kernel: Kernel, zone: &Zone, touched: &[Name]) -> Kernel {
+    fn change(&mut self, mut kernel: Kernel, zone: &Zone, touched: &[OwnerName]) -> Kernel {
         let lease = self.options.lease;
         let (publisher, mut progress) = kernel.publishing(lease);
         let result = publisher.try_publish(zone, touched, &mut progress);

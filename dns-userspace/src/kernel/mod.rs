@@ -160,6 +160,18 @@ impl Programs for Loaded {
     fn wait(&mut self) -> io::Result<()> {
         self.grace.wait()
     }
+
+    fn begin_wait(&mut self) {
+        self.grace.begin();
+    }
+
+    fn has_waited(&mut self) -> bool {
+        self.grace.is_over()
+    }
+
+    fn end_wait(&mut self) -> io::Result<()> {
+        self.grace.end()
+    }
 }
 
 impl Kernel {

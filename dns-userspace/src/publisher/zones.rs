@@ -34,16 +34,23 @@ pub struct Zones {
 
 struct Listed {
     name: Name,
+    /// [`Zone::number_of`]
+    number: Option<usize>,
     current: ZoneEntry,
 }
 
 impl Zones {
     /// The place of the zone that a name lies in, as records have it.
     pub fn index_of(&self, zone: &Zone, name: &Name) -> u8 {
-        let of = zone.zone_of(name);
-        let found = (self.listed())
-            .find(|(_, listed)| Some(*listed) == of)
-            .and_then(|(place, _)| u8::try_from(place).ok());
+        self.place_of(zone.zone_of(name).and_then(|of| zone.number_of(of)))
+    }
+
+    /// The place of a zone by its number ([`Zone::number_of`]).
+    pub fn place_of(&self, number: Option<usize>) -> u8 {
+        let found = number.and_then(|number| {
+            let index = (self.ours.iter()).position(|listed| listed.number == Some(number))?;
+            u8::try_from(self.first_place() + index).ok()
+        });
         // Beyond the list: the programs find no zone there, and pass.
         found.unwrap_or(u8::MAX)
     }
@@ -61,6 +68,7 @@ impl Zones {
                 Some(Listed {
                     current: entry_of(name, encoder)?,
                     name: name.clone(),
+                    number: zone.number_of(name),
                 })
             })
             .collect();

@@ -10,7 +10,6 @@ use std::{
     },
 };
 
-use hickory_proto::rr::Name;
 use hopzero::publisher::{
     Publisher,
     programs::Programs,
@@ -31,7 +30,7 @@ use super::{
     build::{DEVICE_MAC, SERVER_V4, SERVER_V6, VLAN},
     world,
 };
-use hopzero::zone::Zone;
+use hopzero::zone::{OwnerName, Zone};
 
 /// The longest packet that can be made.
 const ROOM: usize = 2048;
@@ -89,7 +88,7 @@ impl Host {
     }
 
     /// Publishes a change.
-    pub fn publish(&mut self, zone: &Zone, touched: &[Name]) {
+    pub fn publish(&mut self, zone: &Zone, touched: &[OwnerName]) {
         self.publisher.publish(zone, touched);
         let told = self.told.lock();
         self.control.zones = told.zones;

@@ -2,11 +2,10 @@
 
 use std::{
     sync::{Arc, RwLock, RwLockReadGuard},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::anyhow;
-use hickory_proto::rr::Name;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
@@ -17,7 +16,7 @@ use crate::{
     plugin::clusters::Clusters,
     server::Allowance,
     source::Batch,
-    zone::{Kept, Zone},
+    zone::{Kept, OwnerName, Zone},
 };
 
 /// What there is to do.
@@ -62,7 +61,7 @@ impl Steps {
 
 /// Applies what comes until there is no more source. The programs are detached on return.
 ///
-/// The lease is renewed here, before and after each step, as it makes progress, and when none comes, and
+/// The lease is renewed here, before and after each step, while it makes progress, and when none comes, and
 /// nowhere else: whatever keeps a batch from being applied keeps the lease from being renewed. (That a source has fallen silent cannot
 /// be seen here: it looks like one that has nothing to say.)
 pub(super) fn apply(
@@ -80,8 +79,7 @@ pub(super) fn apply(
     let runtime = Handle::current();
     loop {
         let step = runtime.block_on(steps.next());
-        // All that came before is applied. A large batch may take a second or two before it comes to the publisher,
-        // from where on its progress renews the lease.
+        // All that came before is applied.
         kernel.renew();
         match step {
             Step::End => return Ok(()),
@@ -90,8 +88,15 @@ pub(super) fn apply(
             Step::Apply(batch) => {
                 let mut is_synchronised = true;
                 for zone in zones.hold().iter() {
-                    let touched =
-                        (zone.write().map_err(|_| poisoned())?).apply(batch.clone(), now_unix());
+                    // A large batch takes seconds, and the kernel answers as of before it meanwhile: while it makes
+                    // progress, which is here or in the publisher, that is renewed.
+                    let mut progress = kernel.progress();
+                    let touched = (zone.write().map_err(|_| poisoned())?).apply_with(
+                        batch.clone(),
+                        now_unix(),
+                        &mut progress,
+                    );
+                    drop(progress);
                     if kernel.is_of(zone) {
                         kernel.follow(&touched)?;
                     }
@@ -147,11 +152,22 @@ impl Kernel {
         Ok(())
     }
 
-    fn follow(&mut self, touched: &[Name]) -> anyhow::Result<()> {
+    fn follow(&mut self, touched: &[OwnerName]) -> anyhow::Result<()> {
         if let (Some(follower), Some(zone)) = (&mut self.follower, &self.zone) {
             follower.follow(&*read(zone)?, touched)?;
         }
         Ok(())
+    }
+
+    /// To be called again and again while a step takes long.
+    fn progress(&mut self) -> impl FnMut() {
+        let mut renewed = Instant::now();
+        move || {
+            if renewed.elapsed() >= RENEWED_EVERY {
+                renewed = Instant::now();
+                self.renew();
+            }
+        }
     }
 
     fn renew(&mut self) {
@@ -199,6 +215,8 @@ fn now_unix() -> u32 {
 #[cfg(test)]
 mod tests {
     use std::thread;
+
+    use hickory_proto::rr::Name;
 
     use crate::{
         plugin::Touch,
