@@ -43,10 +43,8 @@ impl Setup {
         fs::write(self.home.manifests().with_file_name("Corefile"), corefile)?;
         let pid = libc::pid_t::try_from(self.daemon.child.id())?;
         // SAFETY: kill() touches no memory of ours, and the child is not reaped yet, so that the number is still its own.
-        ensure!(
-            unsafe { libc::kill(pid, libc::SIGUSR1) } == 0,
-            "no such process"
-        );
+        let result = unsafe { libc::kill(pid, libc::SIGUSR1) };
+        ensure!(result == 0, "no such process");
         Ok(())
     }
 

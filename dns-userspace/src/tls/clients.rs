@@ -61,18 +61,15 @@ pub fn verifier(
 
 fn roots(authorities: Option<&[CertificateDer<'static>]>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    match authorities {
-        Some(authorities) => {
-            for certificate in authorities {
-                roots
-                    .add(certificate.clone())
-                    .map_err(|error| format!("a certificate that cannot be used: {error}"))?;
-            }
+    if let Some(authorities) = authorities {
+        for certificate in authorities {
+            roots
+                .add(certificate.clone())
+                .map_err(|error| format!("a certificate that cannot be used: {error}"))?;
         }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-        }
+    } else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
     }
     if roots.is_empty() {
         return Err("no root certificates were found on this system".to_owned());

@@ -221,6 +221,9 @@ fn a_certificate_that_has_expired_is_the_clients_business() {
     assert!(told.to_string().contains("expired"), "{told}");
 }
 
+/// Makes a policy wrong.
+type Edit<'a> = &'a dyn Fn(&mut Policy);
+
 #[test]
 fn what_is_wrong_with_a_file_is_said() {
     let world = World::new();
@@ -233,13 +236,13 @@ fn what_is_wrong_with_a_file_is_said() {
         "broken-key.pem",
         "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
     );
-    let with = |edit: &dyn Fn(&mut Policy)| {
+    let with = |edit: Edit<'_>| {
         let mut policy = world.policy();
         edit(&mut policy);
         let error = ServerTls::read(&policy).unwrap_err();
         (error.part, error.to_string())
     };
-    let cases: [(&dyn Fn(&mut Policy), Part, &str); 9] = [
+    let cases: [(Edit<'_>, Part, &str); 9] = [
         (
             &|policy| policy.certificate = "/nowhere/cert.pem".into(),
             Part::Certificate,
