@@ -32,7 +32,8 @@ data.svc.cluster.local:53 dashboard.shop.svc.cluster.local:53 {
 }
 ";
 
-fn serve(hook: &str, corefile: &str) -> Result<Setup> {
+/// A daemon with this Corefile.
+pub fn serve(hook: &str, corefile: &str) -> Result<Setup> {
     let network = Network::new()?;
     let home = Home::shop()?;
     let path = home.manifests().with_file_name("Corefile");

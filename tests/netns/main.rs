@@ -10,6 +10,7 @@ mod limit;
 mod offloads;
 mod passed;
 mod refusals;
+mod reload;
 mod residue;
 mod resolver;
 mod resync;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         limit::tests(),
         switches::tests(),
         corefile::tests(),
+        reload::tests(),
         silence::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())

@@ -24,6 +24,8 @@ pub struct Kept {
     patterns: Vec<Pattern>,
     /// These and all below, as long as they do not exist.
     absent: Vec<Name>,
+    /// These and all below, as long as they exist.
+    present: Vec<Name>,
 }
 
 impl Kept {
@@ -40,6 +42,11 @@ impl Kept {
     /// Keeps a name and all below it, while they do not exist.
     pub fn keep_absent_below(&mut self, name: &Name) {
         add_subtree(&mut self.absent, name.to_lowercase());
+    }
+
+    /// Keeps a name and all below it, while they exist.
+    pub fn keep_present_below(&mut self, name: &Name) {
+        add_subtree(&mut self.present, name.to_lowercase());
     }
 
     /// Keeps the names in which a regular expression finds something, in lower case and with the dot at the end.
@@ -62,6 +69,7 @@ impl Kept {
             && self.below.is_empty()
             && self.patterns.is_empty()
             && self.absent.is_empty()
+            && self.present.is_empty()
     }
 
     /// Whether a name in lower case is kept, whether it exists or not.
@@ -71,7 +79,9 @@ impl Kept {
 
     /// Whether it is kept if it exists.
     fn has_existing(&self, name: &Name) -> bool {
-        self.has(name) || self.patterns.iter().any(|pattern| pattern.matches(name))
+        self.has(name)
+            || self.present.iter().any(|kept| kept.zone_of(name))
+            || self.patterns.iter().any(|pattern| pattern.matches(name))
     }
 
     /// Whether it is kept together with all below it.
@@ -89,8 +99,8 @@ fn add_subtree(subtrees: &mut Vec<Name>, name: Name) {
 }
 
 impl Zone {
-    /// What is kept on the socket from now on. Returns every name whose [`Zone::node`] has changed, each once, and
-    /// the apexes.
+    /// What is kept on the socket from now on. Returns every name whose [`Zone::node`] or [`Zone::is_kept_below`] has
+    /// changed, each once, and the apexes.
     pub fn keep(&mut self, kept: Kept) -> Vec<OwnerName> {
         let before = std::mem::replace(&mut self.kept, kept);
         let after = &self.kept;
@@ -98,8 +108,19 @@ impl Zone {
             .filter(|name| self.zone_of(name).is_some())
             .cloned()
             .collect();
-        if before.below != after.below || before.patterns != after.patterns {
-            let differs = |name: &Name| before.has_existing(name) != after.has_existing(name);
+        let parts = |kept: &Kept| {
+            (
+                kept.below.clone(),
+                kept.present.clone(),
+                kept.patterns.clone(),
+            )
+        };
+        if parts(&before) != parts(after) {
+            // Within a subtree names need no record, else they do.
+            let differs = |name: &Name| {
+                before.has_existing(name) != after.has_existing(name)
+                    || before.has_below(name) != after.has_below(name)
+            };
             changed.extend(self.existing_names().filter(differs));
             // Single names within a subtree come and go with it.
             let single = before.names.union(&after.names);

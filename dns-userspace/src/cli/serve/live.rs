@@ -282,16 +282,13 @@ impl Live {
     ) -> anyhow::Result<Next> {
         let wanted = servers.wanted();
         for (listen, server) in servers.iter() {
-            if listen.transport != Transport::Dns {
-                return Err(anyhow!(
-                    "{}: hopzero does not serve TLS yet",
-                    listen.label()
-                ));
-            }
             if !self.sockets.contains_key(listen) {
                 let config = ServerConfig {
                     listen: vec![listen.address],
-                    udp_sockets: server.udp_sockets(),
+                    udp_sockets: match listen.transport {
+                        Transport::Dns => server.udp_sockets(),
+                        Transport::Tls => Some(0),
+                    },
                     beside_ours,
                     tcp_limits: server.tcp_limits(),
                 };

@@ -28,7 +28,7 @@ const NAMES: [&str; 9] = [
 type Fill = fn(&mut Kept);
 
 fn kept() -> impl Strategy<Value = Kept> {
-    let entry = (0..4, select(&NAMES[..]));
+    let entry = (0..5, select(&NAMES[..]));
     vec(entry, 0..4).prop_map(|entries| {
         let mut kept = Kept::default();
         for (kind, text) in entries {
@@ -36,6 +36,7 @@ fn kept() -> impl Strategy<Value = Kept> {
                 0 => kept.keep(&name(text)),
                 1 => kept.keep_below(&name(text)),
                 2 => kept.keep_absent_below(&name(text)),
+                3 => kept.keep_present_below(&name(text)),
                 _ => kept.keep_matching(&format!("^{}", &text[..2])),
             }
         }
