@@ -107,7 +107,7 @@ use crate::limits::{
 };
 
 /// Version of everything in this module. Pinned maps with another version are not touched.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// A bucket of the index: eight entries, one cache line. An empty entry is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -473,7 +473,7 @@ pub struct Query {
     pub edns_size: u16,
     /// 1 if there is an OPT record.
     pub has_opt: u8,
-    /// 1 if its DO bit is set (RFC 3225).
+    /// 1 if there is one, and its DO bit is set (RFC 3225).
     pub dnssec_ok: u8,
     /// Byte 2 of the header: opcode is QUERY, QR and TC are zero.
     pub flags2: u8,

@@ -7,6 +7,7 @@ mod foreign;
 mod growth;
 mod lease;
 mod limit;
+mod metrics;
 mod offloads;
 mod passed;
 mod refusals;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         limit::tests(),
         switches::tests(),
         corefile::tests(),
+        metrics::tests(),
         silence::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())
