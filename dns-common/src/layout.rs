@@ -536,6 +536,24 @@ impl Selection {
         truncated: 0,
         reserved: 0,
     };
+
+    /// Encoded records, of the answer or of other sections, and no addresses.
+    ///
+    /// Nothing more than needed is stored: of a longer run of zeros LLVM makes a loop over bytes, and who then loads words
+    /// waits for all of it.
+    #[inline(always)]
+    pub fn set_encoded(&mut self, word: u32, len: u32, records_len: u32, owner: u32) {
+        self.other_word = word;
+        self.other_len = len;
+        self.addresses = 0;
+        self.records_len = records_len;
+        self.owner = owner;
+        self.answers = 0;
+        self.additionals = 0;
+        self.authority = 0;
+        self.rcode = 0;
+        self.truncated = 0;
+    }
 }
 
 const _: () = {
