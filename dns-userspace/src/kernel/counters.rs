@@ -16,7 +16,7 @@ pub struct Counters(PerCpuArray<MapData, counter::Counters>);
 
 /// What they were at some moment, by place ([`hopzero_common::counter`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counts(Box<[u64; PLACES]>);
+pub struct Counts(Box<[u64]>);
 
 impl Counters {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
@@ -51,7 +51,7 @@ impl Counters {
 
 impl Default for Counts {
     fn default() -> Self {
-        Counts(Box::new([0; PLACES]))
+        Counts(vec![0; PLACES].into_boxed_slice())
     }
 }
 
