@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`limits`] | every limit, with its unit |
 //! | [`reason`] | why a packet was answered or passed: return value, counter index, metric label |
+//! | [`counter`] | where a packet is counted, and what that place says |
 //! | [`layout`] | the types in the maps, and why they look as they do |
 //! | [`record`] | the encoder of a record, and its check |
 //! | [`packet`] | bounded access to packet bytes |
@@ -38,6 +39,7 @@ compile_error!("names are folded and compared as little-endian words; bpfel and 
 
 pub mod answer;
 pub mod checksum;
+pub mod counter;
 pub mod frame;
 pub mod layout;
 pub mod limit;

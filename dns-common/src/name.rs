@@ -20,6 +20,13 @@ pub const fn fold(word: u64) -> u64 {
     word | upper >> 2
 }
 
+/// Whether folding may change anything: there is a byte with bit 6 and without bit 5, as upper-case letters are.
+#[inline(always)]
+const fn may_fold(word: u64) -> bool {
+    const BIT6: u64 = 0x40 * ONES;
+    word & !(word << 1) & BIT6 != 0
+}
+
 /// Bit 7 of the first zero byte, or 0 if there is none.
 #[inline(always)]
 const fn first_zero(word: u64) -> u64 {
@@ -92,7 +99,8 @@ pub fn read(packet: Packet, offset: usize, seed: u64, scratch: &mut Scratch) -> 
         if first_zero(word) != 0 {
             break word;
         }
-        let folded = fold(word);
+        // Names are asked in lower case, nearly always.
+        let folded = if may_fold(word) { fold(word) } else { word };
         scratch.name[index] = folded;
         hasher = hasher.add(folded);
         index += 1;
@@ -162,7 +170,9 @@ mod tests {
                     word[at] = byte;
                     let mut folded = word;
                     folded[at] = byte.to_ascii_lowercase();
-                    assert_eq!(fold(u64::from_le_bytes(word)).to_le_bytes(), folded);
+                    let word = u64::from_le_bytes(word);
+                    assert_eq!(fold(word).to_le_bytes(), folded);
+                    assert!(may_fold(word) || fold(word) == word);
                 }
             }
         }

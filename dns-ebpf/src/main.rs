@@ -20,6 +20,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use hopzero_common::{
+    counter,
     reason::Reason,
     respond::{Environment, respond},
 };
@@ -77,7 +78,7 @@ fn run<E: Environment>(environment: &mut E) -> Option<Reason> {
     let control = maps::control()?;
     let scratch = maps::scratch()?;
     let reason = respond(environment, control, scratch);
-    maps::count(reason);
+    maps::count(counter::place(E::HOOK, reason, scratch));
     Some(reason)
 }
 

@@ -32,7 +32,7 @@ data.svc.cluster.local:53 dashboard.shop.svc.cluster.local:53 {
 }
 ";
 
-/// A daemon with this Corefile.
+/// A daemon that serves the shop as a Corefile says.
 pub fn serve(hook: &str, corefile: &str) -> Result<Setup> {
     let network = Network::new()?;
     let home = Home::shop()?;

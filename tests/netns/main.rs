@@ -7,6 +7,7 @@ mod foreign;
 mod growth;
 mod lease;
 mod limit;
+mod metrics;
 mod offloads;
 mod passed;
 mod refusals;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         switches::tests(),
         corefile::tests(),
         reload::tests(),
+        metrics::tests(),
         silence::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())

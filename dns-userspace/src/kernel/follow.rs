@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::{Kernel, KernelError, Options, Status, status::Figures};
 use crate::{
+    plugin::prometheus::Owners,
     publisher::{Publisher, table::Capacity},
     zone::{OwnerName, Zone},
 };
@@ -96,6 +97,11 @@ impl Follower {
         if let Some(kernel) = &self.kernel {
             kernel.rotate(on);
         }
+    }
+
+    /// To whom the kernel's answers belong from now on, where metrics count them.
+    pub fn own(&self, owners: Owners) {
+        self.status.own(owners);
     }
 
     /// Says that what there was to apply is applied: the programs may answer for another lease. To be

@@ -13,6 +13,7 @@ mod lease;
 mod object;
 mod status;
 mod switch;
+mod tally;
 
 use std::{
     io, mem,
@@ -22,6 +23,7 @@ use std::{
 };
 
 use aya::{Ebpf, EbpfLoader, maps::Map};
+use hickory_proto::rr::Name;
 use hopzero_common::{
     layout::{Control, Generation, ZoneEntry},
     limits::{CELL_WORDS, NETWORKS_MAX, VLANS_MAX},
@@ -31,7 +33,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 pub use attach::{Attached, Hook, Mode};
-pub use counters::Counters;
+pub use counters::{Counters, Counts};
 pub use error::KernelError;
 pub use follow::Follower;
 pub use lease::{LEASE_DEFAULT, RENEWED_EVERY};
@@ -322,9 +324,13 @@ impl Kernel {
 
     /// What can be switched off and on at any time.
     pub fn switches(&self) -> Switches {
+        Switches::new(Arc::clone(&self.control), self.zones())
+    }
+
+    /// The zones that the programs know, by their places.
+    fn zones(&self) -> Vec<(usize, Name)> {
         let zones = self.publisher.zones();
-        let zones = zones.map(|(index, name)| (index, name.clone())).collect();
-        Switches::new(Arc::clone(&self.control), zones)
+        zones.map(|(index, name)| (index, name.clone())).collect()
     }
 
     /// Lets the programs answer for so long from now on; not at all if the machine was suspended since
@@ -371,7 +377,7 @@ impl Kernel {
         self.control.rotate(on);
     }
 
-    /// Packets by reason, all CPUs together.
+    /// What the programs count.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
     }

@@ -82,12 +82,18 @@ impl Encoder {
     }
 
     /// A record with nothing but a SOA without its owner, which is not always the question's name.
-    pub fn encode_soa(&mut self, apex: &Name, soa: &DnsRecord) -> Option<EncodedRecord<'_>> {
+    pub fn encode_soa(
+        &mut self,
+        apex: &Name,
+        zone_index: u8,
+        soa: &DnsRecord,
+    ) -> Option<EncodedRecord<'_>> {
         self.name = lower_name(apex);
         self.wire.clear();
         write_record(&mut self.wire, pointer_to_question(apex, &soa.name), soa).ok()?;
         let contents = Contents {
             name: &self.name,
+            zone: zone_index,
             soa: true,
             other: Some(OtherRecords {
                 rtype: soa.record_type().into(),

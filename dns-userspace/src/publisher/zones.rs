@@ -11,7 +11,7 @@
 use hickory_proto::rr::{Name, Record as DnsRecord};
 use hopzero_common::{
     layout::{ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry},
-    limits::ZONES_MAX,
+    limits::{ZONES_MAX, ZONES_OURS_MAX},
 };
 
 use super::{encode::Encoder, programs::Programs, table::Table};
@@ -19,7 +19,7 @@ use crate::zone::Zone;
 
 /// Reverse zones in the list: they are never complete, so what counts is that the origin and what stands
 /// before it have places.
-const REVERSE_ZONES_MAX: usize = 4;
+const REVERSE_ZONES_MAX: usize = ZONES_OURS_MAX - 1;
 
 /// The list, and what stands in it now.
 #[derive(Default)]
@@ -133,7 +133,7 @@ impl Zones {
             return;
         };
         let before = listed.current.entry;
-        listed.current.entry = write(apex, &soa, table, encoder).unwrap_or(0);
+        listed.current.entry = write(apex, first + index, &soa, table, encoder).unwrap_or(0);
         listed.current.flags = if complete && denies { ZONE_COMPLETE } else { 0 };
         programs.set_zone(first + index, &listed.current);
         table.give_detached(before);
@@ -174,7 +174,13 @@ fn entry_of(name: &Name, encoder: &mut Encoder) -> Option<ZoneEntry> {
     Some(entry)
 }
 
-fn write(apex: &Name, soa: &DnsRecord, table: &mut Table, encoder: &mut Encoder) -> Option<u64> {
-    let record = encoder.encode_soa(apex, soa)?;
+fn write(
+    apex: &Name,
+    place: usize,
+    soa: &DnsRecord,
+    table: &mut Table,
+    encoder: &mut Encoder,
+) -> Option<u64> {
+    let record = encoder.encode_soa(apex, u8::try_from(place).ok()?, soa)?;
     table.put_detached(&record)
 }

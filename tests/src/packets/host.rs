@@ -16,8 +16,9 @@ use hopzero::publisher::{
     table::{Capacity, Table},
 };
 use hopzero_common::{
+    counter::{self, Counted, Hook},
     frame::{LinkLayer, Tag},
-    layout::{CONTROL_ANSWERING, CONTROL_XDP_OFF, Control, Generation, Scratch, ZoneEntry},
+    layout::{CONTROL_ANSWERING, Control, Generation, Scratch, ZoneEntry},
     limit::Buckets,
     limits::{BUCKET_ENTRIES, CELL_WORDS},
     lookup,
@@ -131,6 +132,7 @@ impl Host {
         scratch.record.fill(u64::MAX);
         scratch.random = self.random;
         let reason = respond(&mut environment, &self.control, &mut scratch);
+        let counted = Counted::at(counter::place(Hook::Xdp, reason, &scratch));
         let memory: Vec<u8> = environment.memory.iter().map(Cell::get).collect();
         let (before, rest) = memory.split_at(GUARD);
         let (packet, after) = rest.split_at(environment.len);
@@ -141,6 +143,7 @@ impl Host {
         Outcome {
             answered: reason.is_answer(),
             reason,
+            counted: counted.expect("a place"),
             packet: packet.to_vec(),
         }
     }
@@ -241,7 +244,7 @@ impl Run<'_> {
 }
 
 impl Environment for Run<'_> {
-    const OFF: u32 = CONTROL_XDP_OFF;
+    const HOOK: Hook = Hook::Xdp;
 
     fn packet(&self) -> Packet {
         let start = self.memory[GUARD..].as_ptr().cast_mut().cast::<u8>();

@@ -138,6 +138,7 @@ impl Kernel {
         let changed = (allowance.zone.write().map_err(|_| poisoned())?).keep(allowance.kept());
         if let Some(follower) = &mut self.follower {
             follower.rotate(allowance.rotate);
+            follower.own(allowance.owners);
         }
         self.follow(&changed)
     }
@@ -247,6 +248,7 @@ mod tests {
                 reason: String::new(),
             }],
             rotate: false,
+            owners: Vec::new(),
         }
     }
 

@@ -71,6 +71,7 @@ impl Sites {
                 zone: Arc::clone(&zone),
                 claims: Vec::new(),
                 rotate,
+                owners: Vec::new(),
             }),
             live: None,
             zones: vec![zone].into(),

@@ -32,7 +32,7 @@ use async_trait::async_trait;
 use hickory_proto::rr::Name;
 
 pub use counters::{DnsCounters, Enabled, Observed, Scope};
-pub use kernel::{Answered, Kernel, KernelMetrics};
+pub use kernel::{Answered, Kernel, KernelMetrics, Owner, Owners};
 
 use super::{Builder, Glance, Glanced, Glimpse, Next, Outcome, Plugin, Request, Sent, Touch, args};
 use crate::{
