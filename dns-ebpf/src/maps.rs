@@ -11,6 +11,7 @@ use aya_ebpf::{
 use hopzero_common::{
     layout::{Bucket, Cell, Control, Scratch},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NETWORKS_MAX},
+    probe::Probe,
     reason::Reason,
 };
 
@@ -35,6 +36,10 @@ static CLOCK: Array<u64, 1, MMAPABLE> = Array::new();
 /// For the daemon alone, which waits for the programs by updating it.
 #[btf_map]
 static GRACE: ArrayOfMaps<Array<u64, 1>, 1> = ArrayOfMaps::new();
+
+/// The self-test of a device.
+#[btf_map]
+static PROBE: Array<Probe, 1, MMAPABLE> = Array::new();
 
 /// Packets by [`Reason`].
 #[btf_map]
@@ -73,6 +78,11 @@ pub fn set_clock(jiffies: u64) {
         // SAFETY: an aligned word of a map, stored whole. (LLVM 22 has no atomic store for BPF.)
         unsafe { clock.write_volatile(jiffies) };
     }
+}
+
+#[inline(always)]
+pub fn probe() -> Option<*mut Probe> {
+    PROBE.get_ptr_mut(0)
 }
 
 #[inline(always)]

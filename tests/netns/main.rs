@@ -9,10 +9,12 @@ mod lease;
 mod limit;
 mod offloads;
 mod passed;
+mod pods;
 mod refusals;
 mod residue;
 mod resolver;
 mod resync;
+mod selftest;
 mod setup;
 mod silence;
 mod start;
@@ -44,6 +46,8 @@ fn main() -> ExitCode {
         switches::tests(),
         corefile::tests(),
         silence::tests(),
+        pods::tests(),
+        selftest::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())
 }

@@ -97,6 +97,13 @@ impl Status {
         Ok(())
     }
 
+    /// Devices have come or gone, or their state has changed.
+    pub(super) fn changed(&self, kernel: &Kernel) {
+        if let Some(loaded) = &mut self.lock().loaded {
+            loaded.description = kernel.describe();
+        }
+    }
+
     /// Switches answering off or on.
     ///
     /// # Errors
