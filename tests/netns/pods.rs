@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -46,6 +47,11 @@ pub fn tests() -> Vec<Test> {
 
 /// A daemon on the node, for the pods that `--attach` says.
 pub fn start(node: &Node, home: &Home, attach: &str, more: &[&str]) -> Result<Daemon> {
+    Daemon::spawn(command(node, home, attach, more)?, home)?.ready()
+}
+
+/// The same, not started yet.
+pub fn command(node: &Node, home: &Home, attach: &str, more: &[&str]) -> Result<Command> {
     let (listen, answer_for) = (dns(DNS_V4).to_string(), DNS_V4.to_string());
     let own = [
         "--listen",
@@ -58,7 +64,7 @@ pub fn start(node: &Node, home: &Home, attach: &str, more: &[&str]) -> Result<Da
         "off",
     ];
     let arguments = [&own[..], more].concat();
-    Daemon::spawn(home.serve(&node.namespace, &arguments)?, home)?.ready()
+    home.serve(&node.namespace, &arguments)
 }
 
 /// What is said of a device.
@@ -273,8 +279,8 @@ fn nothing_is_missed() -> Result<()> {
     for name in &expected {
         ensure!(!attached(&node.namespace, name)?.is_empty(), "{name}");
     }
-    let links = Loaded::of(&daemon.programs()?)?.links.len();
-    ensure!(links == STAY, "{links} links");
+    let held = Loaded::of(&daemon.programs()?)?.links.len();
+    ensure!(held == STAY, "{held} links");
     Ok(())
 }
 

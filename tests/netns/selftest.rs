@@ -23,6 +23,7 @@ use serde_json::Value;
 
 use crate::{
     pods::{self, active, device, is_by_kernel},
+    refusals,
     setup::{By, Setup, wait_for},
 };
 
@@ -36,6 +37,9 @@ pub fn tests() -> Vec<Test> {
         tests.push(Test::new(name("comes_back"), move || comes_back(hook)));
         tests.push(Test::new(name("down"), move || down(hook)));
         tests.push(Test::new(name("pods"), move || of_pods(hook)));
+        tests.push(Test::new(name("fewest_capabilities"), move || {
+            fewest_capabilities(hook)
+        }));
     }
     for (what, hook) in [
         ("tc", "tc"),
@@ -133,6 +137,20 @@ fn of_pods(hook: &'static str) -> Result<()> {
         ensure!(device["mode"] == hook, "{device}");
         ensure!(is_by_kernel(&daemon, pod)?);
     }
+    Ok(())
+}
+
+/// Devices are followed, attached to and tested, and others' programs looked for, without being root.
+fn fewest_capabilities(hook: &'static str) -> Result<()> {
+    let node = Node::new()?;
+    let home = Home::shop()?;
+    let mut command = pods::command(&node, &home, "pods", &["--hook", hook])?;
+    refusals::limit(&mut command, refusals::NEEDED);
+    let daemon = Daemon::spawn(command, &home)?.ready()?;
+    let pod = node.pod(1)?;
+    let device = active(&daemon, &pod.device)?;
+    ensure!(device["mode"] == hook, "{device}");
+    ensure!(is_by_kernel(&daemon, &pod)?);
     Ok(())
 }
 

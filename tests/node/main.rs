@@ -2,6 +2,8 @@
 //! the same before, while and after, and what the kernel answers leaves no connection in the node's account.
 
 mod accelerate;
+mod churn;
+mod throughput;
 mod world;
 
 use std::process::ExitCode;
@@ -18,5 +20,9 @@ fn main() -> ExitCode {
     let test = Test::new("node::accelerate", move || {
         accelerate::test(&coredns, &plane)
     });
-    harness::run_in_namespaces([test.unless(skipped)])
+    let tests = [test.unless(skipped)]
+        .into_iter()
+        .chain(churn::tests())
+        .chain(throughput::tests());
+    harness::run_in_namespaces(tests)
 }

@@ -30,7 +30,7 @@ use hopzero_tests::{
 /// Where CoreDNS listens.
 pub const COREDNS: &str = "10.245.0.1";
 /// How long what is started may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Translates the Service's address, as kube-proxy does, and makes the node count connections.
@@ -177,7 +177,7 @@ impl World {
         Daemon::spawn(command, &self.home)?.ready()
     }
 
-    /// The ConfigMap, with more in the server block.
+    /// The `ConfigMap`, with more in the server block.
     pub fn configure(&self, more: &str) -> Result<()> {
         let map = config_map(&corefile(&self.plane, self.upstream, more));
         self.plane.kubectl(&["apply"], &map)?;

@@ -63,6 +63,11 @@ enum State {
 
 const NOT_YET: &str = "not tested yet";
 
+/// Whether it is the same device still. Pods come and go faster than they are attached to.
+fn is_there(name: &str, index: u32) -> bool {
+    attach::index_of(name).is_ok_and(|now| now == index)
+}
+
 impl Device {
     fn new(name: String, index: u32, pod: Option<Pod>) -> Self {
         Device {
@@ -170,9 +175,17 @@ impl Kernel {
             Some(pod) => {
                 // If there was another one of its number, what held our program has gone with it.
                 self.devices.remove(&index);
-                let device = Device::new(pod.link.name.clone(), index, Some(pod));
-                if let Err(error) = self.put(device, options) {
-                    warn!(%error, "a pod's queries are not answered in the kernel");
+                let name = pod.link.name.clone();
+                if !is_there(&name, index) {
+                    return;
+                }
+                match self.put(Device::new(name.clone(), index, Some(pod)), options) {
+                    Ok(()) => {}
+                    Err(error) if is_there(&name, index) => {
+                        warn!(%error, "a pod's queries are not answered in the kernel");
+                    }
+                    // It went meanwhile.
+                    Err(_) => drop(self.devices.remove(&index)),
                 }
             }
             None => {

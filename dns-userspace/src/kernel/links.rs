@@ -66,28 +66,54 @@ pub struct Pod {
 /// What has become of pods' devices, the latest of each; `None`: it is gone, or no pod's any more.
 #[derive(Debug, Default)]
 pub struct Changes {
-    pending: Mutex<BTreeMap<u32, Option<Pod>>>,
+    pending: Mutex<Pending>,
     some: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    gone: BTreeSet<u32>,
+    there: BTreeMap<u32, Pod>,
 }
 
 impl Changes {
     fn put(&self, index: u32, pod: Option<Pod>) {
-        self.pending().insert(index, pod);
+        let mut pending = self.pending();
+        if let Some(pod) = pod {
+            pending.gone.remove(&index);
+            pending.there.insert(index, pod);
+        } else {
+            pending.there.remove(&index);
+            pending.gone.insert(index);
+        }
+        drop(pending);
         self.some.notify_one();
     }
 
     /// The next one, when there is one. Nothing is lost if this is dropped before.
     pub async fn next(&self) -> (u32, Option<Pod>) {
         loop {
-            if let Some(next) = self.pending().pop_first() {
+            if let Some(next) = self.pending().next() {
                 return next;
             }
             self.some.notified().await;
         }
     }
 
-    fn pending(&self) -> MutexGuard<'_, BTreeMap<u32, Option<Pod>>> {
+    fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pending {
+    /// First what is gone, which is done at once; then the newest, since where they go as fast as they come the oldest are gone
+    /// soonest.
+    fn next(&mut self) -> Option<(u32, Option<Pod>)> {
+        if let Some(gone) = self.gone.pop_first() {
+            return Some((gone, None));
+        }
+        let (index, pod) = self.there.pop_last()?;
+        Some((index, Some(pod)))
     }
 }
 
@@ -282,13 +308,11 @@ impl Known {
         if let Some(listed) = &mut self.listed {
             listed.insert(index);
         }
-        let birth = match self.links.get(&index) {
-            Some((_, birth)) => *birth,
-            None => {
-                self.births += 1;
-                self.births
-            }
-        };
+        let known = self.links.get(&index).map(|(_, birth)| *birth);
+        let birth = known.unwrap_or_else(|| {
+            self.births += 1;
+            self.births
+        });
         self.links.insert(index, (link, birth));
         self.tell_of(index, tell);
         self.tell_of_ports(index, tell);
@@ -421,7 +445,11 @@ mod tests {
         changes.put(4, Some(pod(2)));
         changes.put(3, Some(pod(1)));
         changes.put(3, None);
+        changes.put(2, None);
+        changes.put(2, Some(pod(3)));
         assert_eq!(changes.next().await, (3, None));
         assert_eq!(changes.next().await, (4, Some(pod(2))));
+        assert_eq!(changes.next().await.0, 2);
+        assert!(changes.pending().next().is_none());
     }
 }

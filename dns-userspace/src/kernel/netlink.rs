@@ -77,9 +77,9 @@ fn ask(question: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlink
         for message in decode(&datagram) {
             match message.payload {
                 NetlinkPayload::InnerMessage(answer) => answers.push(answer),
-                NetlinkPayload::Done(_) => return Ok(answers),
                 NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
-                NetlinkPayload::Error(_) => return Ok(answers),
+                // The end of a dump, or an acknowledgement.
+                NetlinkPayload::Done(_) | NetlinkPayload::Error(_) => return Ok(answers),
                 _ => {}
             }
         }

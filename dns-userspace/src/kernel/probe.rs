@@ -110,7 +110,7 @@ impl Questions {
 /// A question as on the wire (RFC 1035 section 4.1.2).
 fn question(name: &Name, rtype: RecordType) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for label in name.iter() {
+    for label in name {
         bytes.push(u8::try_from(label.len()).unwrap_or(0));
         bytes.extend(label);
     }
@@ -198,12 +198,11 @@ impl Prober {
         let Some(frame) = self.frame(ebpf, questions, to)? else {
             return Ok(Outcome::Untested("the kernel answers nothing yet"));
         };
-        let takers = match Takers::new(ebpf, device) {
-            Ok(takers) => takers,
+        let Ok(takers) = Takers::new(ebpf, device) else {
             // It is gone by now, or another agent leaves no place for the test.
-            Err(_) => return Ok(Outcome::Untested("the test cannot be attached")),
+            return Ok(Outcome::Untested("the test cannot be attached"));
         };
-        self.send(ebpf, device.index, &frame.to(mac))?;
+        send(ebpf, device.index, &frame.to(mac))?;
         let outcome = self.wait(device, sent_before);
         drop(takers);
         Ok(outcome)
@@ -223,7 +222,7 @@ impl Prober {
                 data_in: Some(&frame.0),
                 ..TestRunOptions::default()
             };
-            let run = program.test_run(options).map_err(failed)?;
+            let run = program.test_run(options).map_err(|error| failed(&error))?;
             if run.return_value == TC_ACT_REDIRECT {
                 return Ok(Some(frame));
             }
@@ -239,19 +238,6 @@ impl Prober {
         let mut mac = [0; 8];
         mac[..6].copy_from_slice(&self.mac);
         self.words.publish(MAC, u64::from_le_bytes(mac));
-    }
-
-    fn send(&self, ebpf: &mut Ebpf, index: u32, frame: &[u8]) -> Result<(), KernelError> {
-        let mut context = [0; CONTEXT_BYTES];
-        context[CONTEXT_DEVICE..].copy_from_slice(&index.to_ne_bytes());
-        let program = attach::loaded(ebpf, SEND, SchedClassifier::load)?;
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            ctx_in: Some(&context),
-            ..TestRunOptions::default()
-        };
-        program.test_run(options).map_err(failed)?;
-        Ok(())
     }
 
     fn wait(&self, device: &Device<'_>, sent_before: u64) -> Outcome {
@@ -287,6 +273,20 @@ impl Prober {
             Outcome::Lost("something else than the answer came back")
         }
     }
+}
+
+/// Puts a frame into a device.
+fn send(ebpf: &mut Ebpf, index: u32, frame: &[u8]) -> Result<(), KernelError> {
+    let mut context = [0; CONTEXT_BYTES];
+    context[CONTEXT_DEVICE..].copy_from_slice(&index.to_ne_bytes());
+    let program = attach::loaded(ebpf, SEND, SchedClassifier::load)?;
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        ctx_in: Some(&context),
+        ..TestRunOptions::default()
+    };
+    program.test_run(options).map_err(|error| failed(&error))?;
+    Ok(())
 }
 
 /// What is tested.
@@ -360,9 +360,9 @@ fn look(index: u32) -> io::Result<(Link, u64)> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-fn failed(error: aya::programs::ProgramError) -> KernelError {
+fn failed(error: &aya::programs::ProgramError) -> KernelError {
     KernelError::Probe {
-        reason: chain(&error),
+        reason: chain(error),
     }
 }
 

@@ -85,8 +85,8 @@ pub(super) struct Args {
 /// An object of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {
-    namespace: String,
-    name: String,
+    pub namespace: String,
+    pub name: String,
 }
 
 impl std::str::FromStr for Named {

@@ -18,12 +18,12 @@ use crate::source::cluster::Connection;
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// How long the API server is asked to keep a watch open, and when it counts as dead if it does not end.
 const WATCH_SECONDS: u32 = 240;
-const IDLE_MAX: Duration = Duration::from_secs(300);
+const IDLE_MAX: Duration = Duration::from_mins(5);
 /// After a change, for those that come with it.
 const SETTLED_AFTER: Duration = Duration::from_millis(200);
 /// After an error: from the first to the last.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// Which ones.
 #[derive(Clone)]
@@ -107,12 +107,11 @@ where
     let mut events = std::pin::pin!(events);
     loop {
         match timeout(IDLE_MAX, events.next()).await {
-            // It has fallen silent, or has ended as it was asked to.
-            Err(_) | Ok(None) => return Ok(()),
             Ok(Some(Ok(WatchEvent::Bookmark(_)))) => {}
             Ok(Some(Ok(WatchEvent::Error(status)))) => return Err(status.message),
             Ok(Some(Err(error))) => return Err(error.to_string()),
-            Ok(Some(Ok(_))) => return Ok(()),
+            // A change; or it has fallen silent, or has ended as it was asked to.
+            Ok(Some(Ok(_)) | None) | Err(_) => return Ok(()),
         }
     }
 }

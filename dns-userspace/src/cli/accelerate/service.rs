@@ -151,22 +151,22 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn service(spec: Value) -> Service {
+    fn service(spec: &Value) -> Service {
         from_value(json!({"metadata": {"name": "kube-dns"}, "spec": spec})).unwrap()
     }
 
     #[test]
     fn addresses_of_the_service() {
         let udp = json!([{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]);
-        let dual = service(json!({"clusterIP": "10.96.0.10",
+        let dual = service(&json!({"clusterIP": "10.96.0.10",
             "clusterIPs": ["10.96.0.10", "fd00::a"], "ports": udp}));
         assert_eq!(own_addresses(&dual), parsed(&["10.96.0.10", "fd00::a"]));
-        let single = service(json!({"clusterIP": "10.96.0.10", "ports": udp}));
+        let single = service(&json!({"clusterIP": "10.96.0.10", "ports": udp}));
         assert_eq!(own_addresses(&single), parsed(&["10.96.0.10"]));
-        let headless = service(json!({"clusterIP": "None", "ports": udp}));
+        let headless = service(&json!({"clusterIP": "None", "ports": udp}));
         assert!(own_addresses(&headless).is_empty());
         let other = json!([{"port": 53, "protocol": "TCP"}, {"port": 5353, "protocol": "UDP"}]);
-        let other = service(json!({"clusterIP": "10.96.0.10", "ports": other}));
+        let other = service(&json!({"clusterIP": "10.96.0.10", "ports": other}));
         assert!(own_addresses(&other).is_empty());
     }
 

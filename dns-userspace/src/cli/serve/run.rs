@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     control::{self, Control, Reply, Report, Request, SwitchReply},
-    kernel::{Changes, Follower, Options as KernelOptions, SwitchError, Watch},
+    kernel::{Changes, Follower, Options as KernelOptions, Selection, SwitchError, Watch},
     socket::SocketCounters,
     source::Source,
 };
@@ -99,12 +99,7 @@ pub(in crate::cli) async fn run_sites(
     let control = bind_control(options.control.as_deref())?;
     let selection = options.kernel.pods.clone();
     let follower = kernel::follower(options.kernel)?;
-    let pods: Arc<Changes> = Arc::default();
-    // Listening from here on, whenever there is something to attach.
-    let watch = selection.filter(|_| follower.is_some()).map(Watch::open);
-    let watch = watch
-        .transpose()
-        .context("cannot follow the node's devices (rtnetlink)")?;
+    let watch = selection.filter(|_| follower.is_some());
     let kernel = follower.as_ref().map(Follower::status);
     if let (Some(live), Some(kernel)) = (&sites.live, &kernel) {
         live.count(Arc::clone(kernel) as _);
@@ -139,12 +134,7 @@ pub(in crate::cli) async fn run_sites(
         let running = control.run(reply, stop.clone());
         spawn(&mut tasks, running);
     }
-    if let Some(watch) = watch {
-        let (pods, stop) = (Arc::clone(&pods), stop.clone());
-        spawn(&mut tasks, async move {
-            stop.run_until_cancelled(watch.run(&pods)).await;
-        });
-    }
+    let pods = follow_pods(watch, &mut tasks, &stop)?;
     for (server, service) in sites.sockets {
         let serving = server.run(service, Arc::clone(&counters), stop.clone());
         spawn(&mut tasks, serving);
@@ -208,6 +198,23 @@ pub(in crate::cli) async fn run_sites(
         result = result.and(first_error(&mut tasks).await);
     }
     result
+}
+
+/// Follows the node's devices from here on, whenever there is something to attach.
+fn follow_pods(
+    selection: Option<Selection>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Arc<Changes>> {
+    let changes: Arc<Changes> = Arc::default();
+    if let Some(selection) = selection {
+        let watch = Watch::open(selection).context("cannot follow the node's devices")?;
+        let (pods, stop) = (Arc::clone(&changes), stop.clone());
+        spawn(tasks, async move {
+            stop.run_until_cancelled(watch.run(&pods)).await;
+        });
+    }
+    Ok(changes)
 }
 
 fn listed(addresses: &[SocketAddr]) -> String {
