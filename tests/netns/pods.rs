@@ -42,6 +42,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("pods::selected", selected),
         Test::new("pods::nothing_is_missed", nothing_is_missed),
         Test::new("pods::there_before", there_before),
+        Test::new("pods::leaves_a_bridge", leaves_a_bridge),
     ]
 }
 
@@ -215,6 +216,32 @@ fn ports_of_a_bridge() -> Result<()> {
             );
         }
     }
+    Ok(())
+}
+
+/// A bridge says of a port that has left it what is said of a device that is gone.
+fn leaves_a_bridge() -> Result<()> {
+    let node = Node::new()?;
+    node.bridge("cni0")?;
+    let home = Home::shop()?;
+    let daemon = start(&node, &home, "pods", &[])?;
+    let pod = node.pod(1)?;
+    active(&daemon, &pod.device)?;
+    let program = attached(&node.namespace, &pod.device)?;
+    for change in ["master cni0", "nomaster"] {
+        node.namespace
+            .ip_batch(&format!("link set {} {change}\n", pod.device))?;
+        // What comes later is seen later.
+        let after = node.pod(2)?;
+        active(&daemon, &after.device)?;
+        let found = devices(&daemon.report()?);
+        ensure!(found.contains(&pod.device), "{change}: {found:?}");
+        let now = attached(&node.namespace, &pod.device)?;
+        ensure!(now == program, "{change}: {now:?}, not {program:?}");
+        drop(after);
+        wait_for(&daemon, |report| devices(report).len() == 1)?;
+    }
+    ensure!(is_by_kernel(&daemon, &pod)?);
     Ok(())
 }
 

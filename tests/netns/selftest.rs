@@ -279,12 +279,18 @@ fn foreign_tcx_in_front() -> Result<()> {
     let mut foreign = Foreign::new()?;
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let id = foreign.tc(&setup.network.node, "foreign_ends", options)?;
+    let asked = setup.daemon.counts()?.socket;
     let report = wait_for(&setup.daemon, |report| {
         let kernel = report.kernel.clone().unwrap_or_default();
         let device = device(&kernel, NODE_DEVICE);
         device["active"] == true && device["mode"] == "xdp-generic"
     })?;
     let device = device(&report.kernel.unwrap_or_default(), NODE_DEVICE);
+    // The test's query came to the stack, and no further.
+    ensure!(
+        setup.daemon.counts()?.socket == asked,
+        "the test has asked the socket"
+    );
     let name = format!("tcx foreign_ends (id {id})");
     ensure!(
         says(&device["refused"], &name) && says(&device["refused"], "no answer came back"),

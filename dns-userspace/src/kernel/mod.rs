@@ -1,18 +1,18 @@
 //! The programs in the kernel: loaded, attached, counted.
 //!
 //! Nothing is pinned: programs, maps and links belong to this process, and the kernel removes
-//! them with it, however it ends. (Filters of clsact, on old kernels, have no owner: [`clsact`].)
+//! them with it, however it ends. (Filters of clsact, on old kernels, have no owner: `clsact`.)
 //!
 //! | module | concept |
 //! |---|---|
-//! | [`follow`] | the table follows the zone |
-//! | [`links`], [`select`] | the node's devices as they come and go, and which of them are pods' |
-//! | [`devices`] | how each is attached to, tested, and tried again |
-//! | [`attach`], [`clsact`] | the modes |
-//! | [`probe`] | a query is sent through a device, and has to come back |
-//! | [`foreign`] | other agents' programs, by name |
-//! | [`control`], [`lease`], [`switch`], [`grace`] | what the programs are told, for how long they believe it, and how they are waited for |
-//! | [`counters`], [`status`] | what is told of them |
+//! | `follow` | the table follows the zone |
+//! | `links`, `select` | the node's devices as they come and go, and which of them are pods' |
+//! | `devices` | how each is attached to, tested, and tried again |
+//! | `attach`, `clsact` | the modes |
+//! | `probe` | a query is sent through a device, and has to come back |
+//! | `foreign` | other agents' programs, by name |
+//! | `control`, `lease`, `switch`, `grace` | what the programs are told, for how long they believe it, and how they are waited for |
+//! | `counters`, `status` | what is told of them |
 
 mod attach;
 mod clsact;
