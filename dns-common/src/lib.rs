@@ -22,6 +22,7 @@
 //! | [`limit`] | how many answers a network may be sent |
 //! | [`answer`] | writes the answer over the query |
 //! | [`respond`] | all of it in order |
+//! | [`probe`] | the self-test of a device |
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![allow(
@@ -49,6 +50,7 @@ pub mod message;
 pub mod name;
 pub mod negative;
 pub mod packet;
+pub mod probe;
 pub mod reason;
 pub mod record;
 pub mod respond;

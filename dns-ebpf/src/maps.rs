@@ -13,6 +13,7 @@ use hopzero_common::{
     layout::{Bucket, Cell, Control, Scratch},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NETWORKS_MAX},
     packet::opaque,
+    probe::Probe,
 };
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -36,6 +37,10 @@ static CLOCK: Array<u64, 1, MMAPABLE> = Array::new();
 /// For the daemon alone, which waits for the programs by updating it.
 #[btf_map]
 static GRACE: ArrayOfMaps<Array<u64, 1>, 1> = ArrayOfMaps::new();
+
+/// The self-test of a device.
+#[btf_map]
+static PROBE: Array<Probe, 1, MMAPABLE> = Array::new();
 
 /// Packets by their place ([`hopzero_common::counter`]).
 #[btf_map]
@@ -74,6 +79,11 @@ pub fn set_clock(jiffies: u64) {
         // SAFETY: an aligned word of a map, stored whole. (LLVM 22 has no atomic store for BPF.)
         unsafe { clock.write_volatile(jiffies) };
     }
+}
+
+#[inline(always)]
+pub fn probe() -> Option<*mut Probe> {
+    PROBE.get_ptr_mut(0)
 }
 
 #[inline(always)]

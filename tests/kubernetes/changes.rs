@@ -26,7 +26,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time};
 
-use crate::plane::Plane;
+use hopzero_tests::beside::plane::Plane;
 
 /// Changes a second, if the API server can.
 const RATE: u64 = 1000;

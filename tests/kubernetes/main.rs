@@ -4,7 +4,6 @@
 mod asker;
 mod changes;
 mod fixture;
-mod plane;
 mod servers;
 
 use std::{
@@ -17,14 +16,18 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use hopzero_tests::{
-    beside::{comparison::Comparison, peer, upstream},
+    beside::{
+        comparison::Comparison,
+        peer,
+        plane::{self, Plane},
+        upstream,
+    },
     harness::{self, Test},
     network::Network,
 };
 
 use changes::Changes;
 use fixture::Fixture;
-use plane::Plane;
 use servers::{Given, Servers, Way};
 
 /// Questions of each set of options: more than 50,000 in all.

@@ -10,11 +10,13 @@ mod limit;
 mod metrics;
 mod offloads;
 mod passed;
+mod pods;
 mod refusals;
 mod reload;
 mod residue;
 mod resolver;
 mod resync;
+mod selftest;
 mod setup;
 mod silence;
 mod start;
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
         reload::tests(),
         metrics::tests(),
         silence::tests(),
+        pods::tests(),
+        selftest::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())
 }

@@ -55,6 +55,8 @@ enum Layer {
     Hostile,
     /// Sockets across network namespaces; needs root
     Netns,
+    /// A node in miniature: a bridge, a Service's address translated to a real `CoreDNS`, a real API server; needs root, and Go, once
+    Node,
     /// A part of netns: not one answer is lost, whatever offloads both ends of a veth have; needs root
     Offloads,
     /// Answers under rewriting, on two CPUs that nobody else needs; needs root
@@ -79,6 +81,7 @@ impl Layer {
             Self::Differential => "differential",
             Self::Hostile => "hostile",
             Self::Netns => "netns",
+            Self::Node => "node",
             Self::Offloads => "offloads",
             Self::Torn => "torn",
             Self::All => "all",
@@ -132,6 +135,9 @@ impl Layer {
                 // The slower the writer, the fewer torn reads there are to see; and many queries.
                 command.arg("--release");
             }
+            if self == Self::Node {
+                add_peers(&mut command, true);
+            }
             if let Some(reads) = args.reads {
                 command.env("HOPZERO_TORN_READS", reads.to_string());
             }
@@ -166,20 +172,10 @@ impl Layer {
         } else if matches!(self, Self::Coredns | Self::Cluster) {
             command.args(["-p", "hopzero-tests", "--test", self.target()]);
             command.args(["--", "--nocapture"]);
-            let mut peers = vec![("HOPZERO_COREDNS", peers::coredns())];
             if self == Self::Cluster {
                 command.arg("--test-threads=1");
-                peers.push(("HOPZERO_CLUSTER", peers::cluster()));
             }
-            for (variable, built) in peers {
-                match built {
-                    Ok(path) => {
-                        command.env(variable, path);
-                    }
-                    // The tests say that they are skipped.
-                    Err(error) => println!("{error:#}"),
-                }
-            }
+            add_peers(&mut command, self == Self::Cluster);
             if let Some(queries) = args.queries {
                 command.env("HOPZERO_COREDNS_QUERIES", queries.to_string());
             }
@@ -192,6 +188,23 @@ impl Layer {
             command.arg("--workspace");
         }
         command
+    }
+}
+
+/// Tells the tests where `CoreDNS` is, and a control plane.
+fn add_peers(command: &mut Command, with_cluster: bool) {
+    let mut peers = vec![("HOPZERO_COREDNS", peers::coredns())];
+    if with_cluster {
+        peers.push(("HOPZERO_CLUSTER", peers::cluster()));
+    }
+    for (variable, built) in peers {
+        match built {
+            Ok(path) => {
+                command.env(variable, path);
+            }
+            // The tests say that they are skipped.
+            Err(error) => println!("{error:#}"),
+        }
     }
 }
 
@@ -248,7 +261,7 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 15] = [
+    const EACH: [Layer; 16] = [
         Layer::Host,
         Layer::Model,
         Layer::Forward,
@@ -262,6 +275,7 @@ fn selected(wanted: &[Layer]) -> Vec<Layer> {
         Layer::Differential,
         Layer::Hostile,
         Layer::Netns,
+        Layer::Node,
         Layer::Offloads,
         Layer::Torn,
     ];
@@ -363,7 +377,7 @@ mod tests {
     #[test]
     fn layers_come_in_order_and_once() {
         assert_eq!(selected(&[]), [Layer::Host, Layer::Packet, Layer::Netns]);
-        assert_eq!(selected(&[Layer::All]).len(), 11);
+        assert_eq!(selected(&[Layer::All]).len(), 12);
         assert_eq!(
             selected(&[Layer::Netns, Layer::Host, Layer::Host]),
             [Layer::Host, Layer::Netns]

@@ -1,22 +1,42 @@
 //! The programs in the kernel: loaded, attached, counted.
 //!
 //! Nothing is pinned: programs, maps and links belong to this process, and the kernel removes
-//! them with it, however it ends.
+//! them with it, however it ends. (Filters of clsact, on old kernels, have no owner: `clsact`.)
+//!
+//! | module | concept |
+//! |---|---|
+//! | `follow` | the table follows the zone |
+//! | `links`, `select` | the node's devices as they come and go, and which of them are pods' |
+//! | `devices` | how each is attached to, tested, and tried again |
+//! | `attach`, `clsact` | the modes |
+//! | `probe` | a query is sent through a device, and has to come back |
+//! | `foreign` | other agents' programs, by name |
+//! | `control`, `lease`, `switch`, `grace` | what the programs are told, for how long they believe it, and how they are waited for |
+//! | `counters`, `status` | what is told of them |
 
 mod attach;
+mod clsact;
 mod control;
 mod counters;
+mod devices;
 mod error;
 mod follow;
+mod foreign;
 mod grace;
 mod lease;
+mod links;
+mod netlink;
 mod object;
+mod probe;
+mod route;
+mod select;
 mod status;
 mod switch;
 mod tally;
 
 use std::{
-    io, mem,
+    collections::BTreeMap,
+    io,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -30,14 +50,17 @@ use hopzero_common::{
 };
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use attach::{Attached, Hook, Mode};
 pub use counters::{Counters, Counts};
 pub use error::KernelError;
 pub use follow::Follower;
 pub use lease::{LEASE_DEFAULT, RENEWED_EVERY};
+pub use links::{Changes, Link, Pod, Watch};
 pub use object::OBJECT;
+pub use route::device_towards;
+pub use select::{NetworkPlugin, Place, PlaceError, Pods, Selection, device, pattern};
 pub use status::Status;
 pub use switch::{HookSwitch, Switch, SwitchError, Switched, Target};
 
@@ -48,8 +71,10 @@ use crate::publisher::{
     table::{Capacity, Table},
 };
 use control::ControlBlock;
+use devices::Device;
 use grace::Grace;
 use lease::Clock;
+use probe::Prober;
 use switch::Switches;
 
 /// Answers a second to one network, unless configured: NSD's default. More than a node's resolver or a
@@ -67,8 +92,10 @@ const NETWORK_BYTES: u64 = 48 + 8 + 8 + 16;
 /// What the command line asks of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Where to attach; empty: not at all.
+    /// Devices to attach to.
     pub devices: Vec<String>,
+    /// Devices to attach to as they come.
+    pub pods: Option<Selection>,
     /// Where on each device.
     pub hook: Hook,
     /// Destination addresses of the queries to answer.
@@ -94,6 +121,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             devices: Vec::new(),
+            pods: None,
             hook: Hook::default(),
             answer_for: Vec::new(),
             names_max: None,
@@ -132,7 +160,12 @@ impl Options {
 /// Loaded programs, and the table that they answer from.
 pub struct Kernel {
     // Dropped first: what is detached asks nothing of the maps.
-    attached: Vec<Attached>,
+    devices: BTreeMap<u32, Device>,
+    /// Link-layer addresses that are no attached device's.
+    macs: Vec<([u8; 6], bool)>,
+    /// When a device was last tested.
+    tested: Instant,
+    prober: Prober,
     control: Arc<ControlBlock>,
     /// Writes names into the table.
     pub publisher: Publisher,
@@ -186,7 +219,7 @@ impl Kernel {
         error::check_capabilities()?;
         control::check_addresses(&options.answer_for)?;
         for device in &options.devices {
-            attach::check_device(device)?;
+            attach::index_of(device)?;
         }
         Ok(())
     }
@@ -240,8 +273,12 @@ impl Kernel {
             control: Arc::clone(&control),
             grace: Grace::new(&mut ebpf)?,
         };
+        let probe = map_words(&mut ebpf, "PROBE", probe::WORDS)?;
         Ok(Kernel {
-            attached: Vec::new(),
+            devices: BTreeMap::new(),
+            macs: Vec::new(),
+            tested: Instant::now(),
+            prober: Prober::new(probe),
             publisher: Publisher::new(Table::new(index, cells, capacity, seed), Box::new(programs)),
             control,
             counters,
@@ -251,51 +288,6 @@ impl Kernel {
             networks: options.networks(),
             ebpf,
         })
-    }
-
-    /// Attaches to every device, or to none.
-    ///
-    /// # Errors
-    /// The device, the hook, the reason and the remedy.
-    pub fn attach(&mut self, options: &Options) -> Result<(), KernelError> {
-        for device in &options.devices {
-            let mut attached = attach::attach(&mut self.ebpf, device, options.hook)?;
-            if attached.mode != Mode::Tcx {
-                attached.limited = options.limits(device);
-                self.control
-                    .add_mac(attach::mac_of(device)?, attached.limited)?;
-            } else if options.limits(device) {
-                warn!(
-                    device,
-                    "answers are not limited (--rate-limit) on a device with tc"
-                );
-            }
-            info!(device, mode = attached.mode.label(), "attached");
-            self.attached.push(attached);
-        }
-        Ok(())
-    }
-
-    /// Takes the place of another one on each of its devices, which then has none: each packet meets the
-    /// programs of one of the two. To be filled, leased and answering before.
-    ///
-    /// # Errors
-    /// The programs cannot be loaded, and the other one is as it was.
-    pub fn take_over(&mut self, other: &mut Kernel) -> Result<(), KernelError> {
-        for attached in &other.attached {
-            attach::load_for(&mut self.ebpf, attached.mode)?;
-        }
-        self.control.add_macs_of(&other.control);
-        self.switches().follow(&other.switches());
-        for attached in mem::take(&mut other.attached) {
-            let device = attached.device.clone();
-            match attached.move_to(&mut self.ebpf) {
-                Ok(attached) => self.attached.push(attached),
-                // It may be gone, as a pod's is.
-                Err(error) => warn!(device, %error, "no longer attached"),
-            }
-        }
-        Ok(())
     }
 
     /// Loads both programs without attaching them, for tests and benchmarks.
@@ -311,7 +303,7 @@ impl Kernel {
     /// # Errors
     /// There are too many.
     pub fn trust_mac(&mut self, mac: [u8; 6]) -> Result<(), KernelError> {
-        self.control.add_mac(mac, false)
+        self.add_mac(mac, false)
     }
 
     /// The same with the limit.
@@ -319,7 +311,12 @@ impl Kernel {
     /// # Errors
     /// There are too many.
     pub fn limit_mac(&mut self, mac: [u8; 6]) -> Result<(), KernelError> {
-        self.control.add_mac(mac, true)
+        self.add_mac(mac, true)
+    }
+
+    fn add_mac(&mut self, mac: [u8; 6], limited: bool) -> Result<(), KernelError> {
+        self.macs.push((mac, limited));
+        self.control.set_macs(&self.macs())
     }
 
     /// What can be switched off and on at any time.
@@ -372,6 +369,21 @@ impl Kernel {
         self.control.answer(on);
     }
 
+    /// Answers queries to these addresses from now on, and to no others.
+    ///
+    /// # Errors
+    /// There are too many, or the kernel does not say when the programs that run have ended: then fewer are answered for.
+    pub(super) fn answer_for(
+        &mut self,
+        before: &[IpAddr],
+        now: &[IpAddr],
+    ) -> Result<(), KernelError> {
+        let Kernel {
+            control, publisher, ..
+        } = self;
+        control.set_addresses(before, now, || publisher.wait_for_programs())
+    }
+
     /// Rotates the addresses of an answer from query to query, or stops to.
     pub fn rotate(&self, on: bool) {
         self.control.rotate(on);
@@ -396,17 +408,8 @@ impl Kernel {
                 Some(json!({"name": name, "id": program.info().ok()?.id()}))
             })
             .collect();
-        let devices: Vec<_> = (self.attached.iter())
-            .map(|attached| {
-                let mut device = json!({"device": attached.device, "mode": attached.mode.label()});
-                if attached.limited {
-                    device["rate_limit"] = json!(self.rate_limit);
-                }
-                device
-            })
-            .collect();
         json!({
-            "devices": devices,
+            "devices": self.describe_devices(),
             "programs": programs,
             "capacity": table.capacity().names,
             "bytes": table.capacity().bytes() + u64::from(self.networks) * NETWORK_BYTES,

@@ -111,6 +111,13 @@ impl Status {
         inner.tally.own(owners, &now);
     }
 
+    /// Devices have come or gone, or their state has changed.
+    pub(super) fn changed(&self, kernel: &Kernel) {
+        if let Some(loaded) = &mut self.lock().loaded {
+            loaded.description = kernel.describe();
+        }
+    }
+
     /// Switches answering off or on.
     ///
     /// # Errors

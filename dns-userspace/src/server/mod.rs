@@ -171,6 +171,16 @@ impl Servers {
     /// Lets the plugins begin what they do without being asked; once for each block, in one of its zones.
     pub fn start(&self) {
         self.counters.enable(self.enabled());
+        self.start_those(|_| true);
+    }
+
+    /// Lets them follow their files, for who wants to know what they touch and never asks them.
+    pub fn follow_files(&self) {
+        // It sends queries, to see whether they come back to itself.
+        self.start_those(|plugin| plugin != "loop");
+    }
+
+    fn start_those(&self, is_meant: impl Fn(&str) -> bool) {
         let mut started: Vec<*const ()> = Vec::new();
         for server in self.at.values() {
             for site in server.all() {
@@ -182,7 +192,9 @@ impl Servers {
                 let at =
                     plugin::Site::new(site.zone.clone(), Arc::clone(&server.label), &site.plugins);
                 for plugin in &*site.plugins {
-                    plugin.start(&at);
+                    if is_meant(plugin.name()) {
+                        plugin.start(&at);
+                    }
                 }
             }
         }

@@ -75,6 +75,8 @@ pub enum Item {
     CargoDeny,
     /// musl, and its compiler.
     Musl,
+    /// What a node in miniature is made of.
+    Node,
 }
 
 impl Item {
@@ -89,6 +91,7 @@ impl Item {
         Self::Components,
         Self::CargoDeny,
         Self::Musl,
+        Self::Node,
     ];
 
     /// How to get it, if it is missing.
@@ -101,6 +104,7 @@ impl Item {
             Self::Components => Ok(components()),
             Self::CargoDeny => Ok(cargo_deny()),
             Self::Musl => Ok(musl(|program| workspace::find(program).is_some())),
+            Self::Node => Ok(node(|program| workspace::find(program).is_some())),
         }
     }
 }
@@ -309,6 +313,20 @@ fn musl(is_there: impl Fn(&str) -> bool) -> Option<Need> {
     })
 }
 
+fn node(is_there: impl Fn(&str) -> bool) -> Option<Need> {
+    let packages = [("nft", "nftables"), ("conntrack", "conntrack")];
+    let missing = packages.iter().filter(|(program, _)| !is_there(program));
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    (!missing.is_empty()).then(|| Need {
+        what: missing.join(", "),
+        why: "a node in miniature translates a Service's address, and keeps account of connections",
+        ways: vec![Way {
+            steps: apt(&missing),
+        }],
+        optional: false,
+    })
+}
+
 fn bpffs(mounts: &str) -> Option<Need> {
     let mounted = mounts.lines().any(|line| {
         let mut words = line.split(' ').skip(1);
@@ -400,6 +418,14 @@ mod tests {
         assert!(musl(|program| program == "musl-gcc").is_none());
         let need = musl(|_| false).unwrap();
         let line = "apt-get install -y --no-install-recommends musl-tools";
+        assert!(commands(&need).ends_with(line), "{}", commands(&need));
+    }
+
+    #[test]
+    fn a_node_needs_what_is_missing_of_it() {
+        assert!(node(|_| true).is_none());
+        let need = node(|program| program == "nft").unwrap();
+        let line = "apt-get install -y --no-install-recommends conntrack";
         assert!(commands(&need).ends_with(line), "{}", commands(&need));
     }
 

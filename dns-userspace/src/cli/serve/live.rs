@@ -49,7 +49,7 @@ use crate::{
 const TARGET: &str = "plugin/reload";
 
 /// What is served, or is about to be.
-pub(super) struct Live {
+pub(in crate::cli) struct Live {
     path: PathBuf,
     environment: Environment,
     allowances: Allowances,
@@ -393,7 +393,7 @@ fn zones_of(servers: &Servers, mut all: Vec<Arc<RwLock<Zone>>>) -> Vec<Arc<RwLoc
 
 /// The time in which everything is served yet, while clients are told to go elsewhere.
 #[derive(Clone, Default)]
-pub(super) struct Lameduck {
+pub(in crate::cli) struct Lameduck {
     time: Arc<Mutex<Duration>>,
     stopping: CancellationToken,
 }
