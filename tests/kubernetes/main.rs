@@ -2,7 +2,6 @@
 //! the same, but for what `docs/differences.md` has.
 
 mod fixture;
-mod plane;
 
 use std::{
     fs,
@@ -17,6 +16,7 @@ use hopzero_tests::{
     beside::{
         comparison::Comparison,
         peer::{self, Client, Peer, Software},
+        plane::{self, Plane},
         question::{Asked, Questions},
         upstream,
     },
@@ -24,7 +24,6 @@ use hopzero_tests::{
 };
 
 use fixture::Fixture;
-use plane::Plane;
 
 /// Questions of each set of options: more than 50,000 in all.
 const QUESTIONS: usize = 4000;

@@ -2,12 +2,12 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode, ExitStatus, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{EXIT_TO_DO, build_ebpf, peers, setup, workspace};
+use crate::{EXIT_TO_DO, build_ebpf, kernels, peers, setup, workspace};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -59,6 +59,10 @@ enum Layer {
     Offloads,
     /// Answers under rewriting, on two CPUs that nobody else needs; needs root
     Torn,
+    /// The chart and what it renders; a real API server takes it; needs Go, once
+    Deploy,
+    /// Load, packets and attach modes on the host's kernel, and on others in virtual machines; needs root and qemu
+    Kernels,
     /// Every layer, the slow ones included
     All,
 }
@@ -81,6 +85,8 @@ impl Layer {
             Self::Netns => "netns",
             Self::Offloads => "offloads",
             Self::Torn => "torn",
+            Self::Deploy => "deploy",
+            Self::Kernels => "kernels",
             Self::All => "all",
         }
     }
@@ -106,13 +112,19 @@ impl Layer {
                 | Self::Malformed
                 | Self::Cluster
                 | Self::Crowd
+                | Self::Deploy
                 | Self::All
         )
     }
 
     /// Whether it starts `hopzero` as a command.
     fn needs_daemon(self) -> bool {
-        self.is_in_kernel() || matches!(self, Self::Coredns | Self::Malformed | Self::Cluster)
+        // (The layer kernels builds its own.)
+        (self.is_in_kernel() && self != Self::Kernels)
+            || matches!(
+                self,
+                Self::Coredns | Self::Malformed | Self::Cluster | Self::Deploy
+            )
     }
 
     fn command(self, args: &Args) -> Command {
@@ -158,11 +170,14 @@ impl Layer {
             if let Some(messages) = args.packets {
                 command.env("HOPZERO_MALFORMED_MESSAGES", messages.to_string());
             }
-        } else if matches!(self, Self::Coredns | Self::Cluster) {
+        } else if matches!(self, Self::Coredns | Self::Cluster | Self::Deploy) {
             command.args(["-p", "hopzero-tests", "--test", self.target()]);
             command.args(["--", "--nocapture"]);
-            let mut peers = vec![("HOPZERO_COREDNS", peers::coredns())];
-            if self == Self::Cluster {
+            let mut peers = match self {
+                Self::Deploy => vec![("HOPZERO_HELM", peers::helm())],
+                _ => vec![("HOPZERO_COREDNS", peers::coredns())],
+            };
+            if self != Self::Coredns {
                 peers.push(("HOPZERO_CLUSTER", peers::cluster()));
             }
             for (variable, built) in peers {
@@ -205,8 +220,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut skipped = 0;
     for layer in layers {
         println!("\n== {} ==", layer.name());
-        let sum = run_layer(layer, args)?;
-        if layer.needs_daemon() {
+        let sum = match layer {
+            Layer::Kernels => kernels::run()?,
+            _ => run_layer(layer, args)?,
+        };
+        if layer.needs_daemon() || layer.is_in_kernel() {
             skipped += sum.skipped;
         }
         all.add(&sum);
@@ -242,7 +260,7 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 15] = [
+    const EACH: [Layer; 17] = [
         Layer::Host,
         Layer::Model,
         Layer::Forward,
@@ -258,6 +276,8 @@ fn selected(wanted: &[Layer]) -> Vec<Layer> {
         Layer::Netns,
         Layer::Offloads,
         Layer::Torn,
+        Layer::Deploy,
+        Layer::Kernels,
     ];
     let wanted = if wanted.is_empty() { &DEFAULT } else { wanted };
     let all = wanted.contains(&Layer::All);
@@ -275,41 +295,45 @@ fn selected(wanted: &[Layer]) -> Vec<Layer> {
 
 /// Runs one layer, passing on what it prints.
 fn run_layer(layer: Layer, args: &Args) -> Result<Sum> {
-    let mut child = layer
-        .command(args)
+    let mut sum = Sum::default();
+    let status = follow(&mut layer.command(args), |line| sum.read(line))?;
+    sum.count_failure(layer.name(), status.success());
+    Ok(sum)
+}
+
+/// Runs a command to its end, passing on what it prints, line by line.
+///
+/// # Errors
+/// It cannot be started.
+pub fn follow(command: &mut Command, mut read: impl FnMut(&str)) -> Result<ExitStatus> {
+    let mut child = command
         .stdout(Stdio::piped())
         .spawn()
-        .context("cannot start cargo")?;
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
     let output = child.stdout.take().context("no standard output")?;
-    let mut sum = Sum::default();
     let mut lines = BufReader::new(output);
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line)? > 0 {
         std::io::stdout().write_all(&line)?;
-        sum.read(&String::from_utf8_lossy(&line));
+        read(&String::from_utf8_lossy(&line));
         line.clear();
     }
-    let status = child.wait()?;
-    if !status.success() && sum.failed == 0 {
-        // It did not compile, or a test ended the whole process: no count can be trusted.
-        println!("{}: cargo test ended with {status}", layer.name());
-        sum.failed = 1;
-    }
-    Ok(sum)
+    Ok(child.wait()?)
 }
 
 /// How many tests ended how.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Sum {
+pub struct Sum {
     passed: u64,
     failed: u64,
-    skipped: u64,
+    /// Those that cannot run here.
+    pub skipped: u64,
 }
 
 impl Sum {
     /// Adds what a test binary says at its end:
     /// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; …`
-    fn read(&mut self, line: &str) {
+    pub fn read(&mut self, line: &str) {
         let Some((_, result)) = line.split_once("test result: ") else {
             return;
         };
@@ -326,7 +350,16 @@ impl Sum {
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    /// What did not compile, or was ended as a whole, has no count that can be trusted.
+    pub fn count_failure(&mut self, what: impl std::fmt::Display, succeeded: bool) {
+        if !succeeded && self.failed == 0 {
+            println!("{what}: did not come to its end");
+            self.failed = 1;
+        }
+    }
+
+    /// Adds what another has counted.
+    pub fn add(&mut self, other: &Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
@@ -357,7 +390,7 @@ mod tests {
     #[test]
     fn layers_come_in_order_and_once() {
         assert_eq!(selected(&[]), [Layer::Host, Layer::Packet, Layer::Netns]);
-        assert_eq!(selected(&[Layer::All]).len(), 11);
+        assert_eq!(selected(&[Layer::All]).len(), 13);
         assert_eq!(
             selected(&[Layer::Netns, Layer::Host, Layer::Host]),
             [Layer::Host, Layer::Netns]

@@ -3,6 +3,7 @@
 pub mod comparison;
 pub mod differences;
 pub mod peer;
+pub mod plane;
 pub mod question;
 pub mod reply;
 pub mod upstream;

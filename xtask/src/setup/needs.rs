@@ -75,6 +75,10 @@ pub enum Item {
     CargoDeny,
     /// musl, and its compiler.
     Musl,
+    /// Rust's library for musl.
+    MuslTarget,
+    /// Virtual machines for other kernels.
+    Machines,
 }
 
 impl Item {
@@ -89,7 +93,11 @@ impl Item {
         Self::Components,
         Self::CargoDeny,
         Self::Musl,
+        Self::MuslTarget,
+        Self::Machines,
     ];
+    /// What a static program needs besides.
+    pub const TO_SHIP: &[Self] = &[Self::Musl, Self::MuslTarget];
 
     /// How to get it, if it is missing.
     pub fn missing(self) -> Result<Option<Need>> {
@@ -101,6 +109,8 @@ impl Item {
             Self::Components => Ok(components()),
             Self::CargoDeny => Ok(cargo_deny()),
             Self::Musl => Ok(musl(|program| workspace::find(program).is_some())),
+            Self::MuslTarget => musl_target(),
+            Self::Machines => Ok(machines(|program| workspace::find(program).is_some())),
         }
     }
 }
@@ -301,9 +311,49 @@ fn packages(is_there: impl Fn(&str) -> bool) -> Option<Need> {
 fn musl(is_there: impl Fn(&str) -> bool) -> Option<Need> {
     (!is_there("musl-gcc")).then(|| Need {
         what: "musl-tools".to_owned(),
-        why: "a second C library, whose resolver asks in the tests",
+        why: "a second C library: its resolver asks in the tests, and what is shipped has it inside",
         ways: vec![Way {
             steps: apt(&["musl-tools"]),
+        }],
+        optional: false,
+    })
+}
+
+fn musl_target() -> Result<Option<Need>> {
+    const TARGET: &str = "x86_64-unknown-linux-musl";
+    // By the toolchain that cargo takes here.
+    let found = workspace::rustc()
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .output()?;
+    let directory = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+    let is_there = found.status.success() && Path::new(&directory).is_dir();
+    Ok((!is_there).then(|| Need {
+        what: format!("Rust's library for {TARGET}"),
+        why: "what is shipped is one static program",
+        ways: vec![Way {
+            steps: vec![Step::new(
+                format!("adding the target {TARGET}"),
+                &["rustup", "target", "add", TARGET],
+            )],
+        }],
+        optional: false,
+    }))
+}
+
+fn machines(is_there: impl Fn(&str) -> bool) -> Option<Need> {
+    let missing: Vec<&str> = [
+        ("qemu-system-x86_64", "qemu-system-x86"),
+        ("busybox", "busybox-static"),
+    ]
+    .into_iter()
+    .filter(|(program, _)| !is_there(program))
+    .map(|(_, package)| package)
+    .collect();
+    (!missing.is_empty()).then(|| Need {
+        what: missing.join(", "),
+        why: "the tests boot other kernels in virtual machines",
+        ways: vec![Way {
+            steps: apt(&missing),
         }],
         optional: false,
     })
