@@ -4,8 +4,9 @@
 use std::{fs, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use clap::ValueEnum as _;
 use hopzero::{
-    kernel::{Kernel, OBJECT, Options},
+    kernel::{Hook, Kernel, OBJECT, Options},
     publisher::table::Capacity,
 };
 use hopzero_tests::{
@@ -22,9 +23,12 @@ const TCX_SINCE: (u32, u32) = (6, 6);
 
 fn main() -> ExitCode {
     let mut tests = vec![Test::new("programs are verified", verified)];
-    for hook in ["tc", "xdp-generic", "xdp", "auto"] {
-        tests.push(Test::new(format!("attach: --hook {hook}"), move || {
-            attached(hook)
+    for hook in Hook::value_variants() {
+        let value = hook.to_possible_value();
+        let name = value.map(|value| value.get_name().to_owned());
+        let name = name.unwrap_or_default();
+        tests.push(Test::new(format!("attach: --hook {name}"), move || {
+            attached(&name)
         }));
     }
     harness::run_in_namespaces(tests)
@@ -105,7 +109,7 @@ fn attached(hook: &str) -> Result<()> {
 fn receiver() -> Result<Kernel> {
     let options = Options {
         devices: vec![POD_DEVICE.to_owned()],
-        hook: hopzero::kernel::Hook::Xdp,
+        hook: Hook::Xdp,
         ..Options::default()
     };
     let mut kernel = Kernel::load(&options, Capacity::new(16, 64))?;
