@@ -60,6 +60,7 @@ mod template;
 mod timeouts;
 mod transfer;
 mod whoami;
+mod zones;
 
 use std::sync::{Arc, RwLock};
 

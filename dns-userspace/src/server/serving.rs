@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::Server;
 use crate::{
     plugin::Request,
-    socket::{Encoded, Service},
+    socket::{Asked, Encoded, Known, Service},
 };
 
 /// What is served at an address from one configuration to the next. A query is answered by the server that was
@@ -32,5 +32,9 @@ impl Service for Serving {
     async fn answer(&self, request: &mut Request) -> Option<Encoded> {
         let server = self.0.load_full();
         server.reply(request).await
+    }
+
+    fn glance(&self, asked: &Asked<'_>, message: &mut Vec<u8>) -> Known {
+        self.0.load().glance(asked, message)
     }
 }

@@ -54,11 +54,15 @@ use hickory_proto::{
 pub use api_server::ApiServer;
 pub(super) use setup::setup;
 
-use super::{Failure, Next, Outcome, Plugin, Reply, Request, Touch};
+use super::{
+    Failure, Glance, Glanced, Glimpse, Next, Outcome, Plugin, Reply, Request, Touch, zones::Zones,
+};
 use crate::zone::{Zone, below};
 
 struct Kubernetes {
     cluster: Arc<RwLock<Zone>>,
+    /// Those that it answers in.
+    zones: Zones,
     /// Zones below which what does not exist is somebody else's.
     fallthrough: Vec<Name>,
 }
@@ -105,6 +109,14 @@ impl Plugin for Kubernetes {
             reply.compressed = true;
         }
         Ok(reply.into())
+    }
+
+    fn glance(&self, query: &Glimpse<'_>, _reply: &mut Glanced<'_>) -> Glance {
+        if self.zones.contain(query.asked.name) {
+            Glance::InDoubt
+        } else {
+            Glance::Next
+        }
     }
 
     fn search_path(&self, request: &Request) -> Option<Vec<Name>> {
