@@ -10,20 +10,40 @@
 //! as it stands; the first that is in doubt ends that, nothing has happened, and the query goes through all of them
 //! again in the ordinary way.
 //!
+//! # Ahead
+//!
+//! What nobody knows costs a wait, and a task that waits costs more than the question. So where all plugins before
+//! `forward` would ask it just what the client asks, the question goes to an upstream first, with those of the other queries
+//! that came at the same time; the ordinary way begins when the reply is there, and finds it in the request
+//! ([`Landed`]). It has nothing to wait for then, unless the reply is not what one hopes for.
+//!
+//! ```text
+//! errors ──▶ cache ──▶ loop ──▶ forward   glance: Next, Behind, Next, Ahead
+//!                                  └──▶ upstream ──▶ serve, of all of them, with the reply
+//! ```
+//!
 //! [`Plugin::serve`]: super::Plugin::serve
+//! [`Landed`]: super::forward::Landed
 
 use std::{sync::Arc, time::Duration};
 
 use hickory_proto::{op::ResponseCode, rr::Name};
 use tokio::time::Instant;
 
+use super::forward::Ahead;
 use crate::socket::{Addresses, Asked};
 
 /// What a plugin makes of a query at a glance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Glance {
     /// It has nothing to do with it, but for what it does when the reply goes by: the next is asked.
     Next,
+    /// It will ask the next what the client asks, and has to see the reply.
+    Behind {
+        /// With AD, whatever the client set.
+        authentic_data: bool,
+    },
+    /// An upstream can be asked: nothing that those before it do could change the question.
+    Ahead(Ahead),
     /// The reply is written.
     Answered,
     /// Only [`serve`](super::Plugin::serve) can tell.
@@ -43,6 +63,8 @@ pub struct Glimpse<'a> {
     pub server: &'a Arc<str>,
     /// The view of the server block.
     pub view: &'a Arc<str>,
+    /// Those behind are asked with AD.
+    pub authentic_data: bool,
 }
 
 impl Glimpse<'_> {

@@ -26,7 +26,10 @@ use std::{
 use async_trait::async_trait;
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 
-use super::{Builder, Next, Outcome, Plugin, Request, Served, Site, Touch, args, request::Header};
+use super::{
+    Builder, Glance, Glanced, Glimpse, Next, Outcome, Plugin, Request, Served, Site, Touch, args,
+    forward::Landed, request::Header,
+};
 use crate::{
     corefile::{Directive, Fault},
     socket::Transport,
@@ -101,6 +104,13 @@ impl Plugin for Loop {
             self.0.note(request);
         }
         next.run(request).await
+    }
+
+    fn glance(&self, query: &Glimpse<'_>, _reply: &mut Glanced<'_>) -> Glance {
+        match query.asked.query.rtype {
+            RecordType::HINFO => Glance::InDoubt,
+            _ => Glance::Next,
+        }
     }
 
     fn touches(&self) -> Vec<Touch> {
@@ -186,6 +196,7 @@ fn query(name: Name, site: &Site) -> Request {
         view: "".into(),
         serial: None,
         lookups: 0,
+        landed: Landed::default(),
     }
 }
 

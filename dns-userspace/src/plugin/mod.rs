@@ -61,6 +61,7 @@ mod timeouts;
 mod tls;
 mod transfer;
 mod whoami;
+mod zones;
 
 use std::sync::{Arc, RwLock};
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use hickory_proto::rr::{Name, RecordType};
 
+use super::forward::Landed;
 use crate::socket::Transport;
 
 /// A well-formed query, and where it comes from.
@@ -41,6 +42,8 @@ pub struct Request {
     pub serial: Option<u32>,
     /// How many aliases were followed up to here: 0 for what a client asks.
     pub lookups: u8,
+    /// What an upstream has said already, if it was asked ahead.
+    pub landed: Landed,
 }
 
 impl Request {

@@ -33,7 +33,7 @@ use crate::{
         view::View,
         wanted::Wanted,
     },
-    socket::{self, Asked, Encoded, Service, TcpLimits},
+    socket::{self, Asked, Encoded, Known, Service, TcpLimits},
     tls::ServerTls,
     wire,
 };
@@ -394,20 +394,25 @@ impl Service for Server {
         self.tls.as_ref().map(|tls| Arc::clone(tls.config()))
     }
 
-    fn glance(&self, asked: &Asked<'_>, message: &mut Vec<u8>) -> Option<ResponseCode> {
+    fn glance(&self, asked: &Asked<'_>, message: &mut Vec<u8>) -> Known {
         // A view is of a request, which is not there yet.
         let is_viewed = self.all().any(|site| site.view.is_some());
         if asked.query.class != u16::from(DNSClass::IN) || is_viewed {
-            return None;
+            return Known::Nothing;
         }
-        let site = self.site(asked.name, asked.query.rtype, |_| false)?;
-        let glimpse = Glimpse {
+        let Some(site) = self.site(asked.name, asked.query.rtype, |_| false) else {
+            return Known::Nothing;
+        };
+        let mut glimpse = Glimpse {
             asked,
             begun: Instant::now(),
             zone: &site.zone,
             server: &self.label,
             view: &self.no_view,
+            authentic_data: false,
         };
+        // One of those so far has to see a reply, which only `serve` shows it.
+        let mut has_to_see = false;
         let mut reply = Glanced {
             message,
             rcode: ResponseCode::NoError,
@@ -417,23 +422,29 @@ impl Service for Server {
         for (before, plugin) in site.plugins.iter().enumerate() {
             match plugin.glance(&glimpse, &mut reply) {
                 Glance::Next => {}
-                Glance::InDoubt => return None,
+                Glance::Behind { authentic_data } => {
+                    glimpse.authentic_data |= authentic_data;
+                    has_to_see = true;
+                }
+                Glance::InDoubt => return Known::Nothing,
+                Glance::Ahead(ahead) => return Known::Ahead(ahead),
+                Glance::Answered if has_to_see => return Known::Nothing,
                 Glance::Answered => {
                     for plugin in site.plugins[..before].iter().rev() {
                         plugin.glanced(&glimpse, &mut reply);
                     }
-                    return Some(reply.rcode);
+                    return Known::Reply(reply.rcode);
                 }
             }
         }
-        None
+        Known::Nothing
     }
 }
 
 impl Server {
     /// Answers, and tells the plugins what was answered.
     async fn reply(&self, request: &mut Request) -> Option<Encoded> {
-        let begun = Instant::now();
+        let begun = request.landed.begun().unwrap_or_else(Instant::now);
         let Some(site) = self.route(request) else {
             return Some(self.refuse(request, ResponseCode::Refused, begun));
         };

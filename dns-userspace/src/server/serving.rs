@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use super::Server;
 use crate::{
     plugin::Request,
-    socket::{Encoded, Service, TcpLimits},
+    socket::{Asked, Encoded, Known, Service, TcpLimits},
 };
 
 /// What is served at an address from one configuration to the next. A query is answered by the server that was
@@ -41,5 +41,9 @@ impl Service for Serving {
 
     fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.0.load().tls()
+    }
+
+    fn glance(&self, asked: &Asked<'_>, message: &mut Vec<u8>) -> Known {
+        self.0.load().glance(asked, message)
     }
 }

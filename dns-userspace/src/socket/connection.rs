@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{DropReason, Encoded, Path, Transport, answer, channel::Channel, glance, tcp::Context};
+use super::{DropReason, Encoded, Known, Path, Sent, Transport, answer, channel::Channel, glance, tcp::Context};
 
 /// Queries of one connection that are asked for at a time.
 const QUERIES_MAX: usize = 32;
@@ -169,8 +169,10 @@ impl<'a> Connection<'a> {
             self.ends |= self.queries_left == 0;
             self.wait_anew();
             self.context.counters.query(Transport::Tcp);
-            if let Some(sent) = glance(message, self.path, &*self.context.service, &mut reply) {
-                self.context.counters.answer(sent);
+            let known = glance(message, self.path, &*self.context.service, &mut reply);
+            // Nothing goes ahead over TCP, whose queries do not come together.
+            if let Known::Reply(rcode) = known {
+                self.context.counters.answer(Sent::whole(rcode));
                 self.put(&reply)?;
             } else {
                 let (message, path) = (message.to_vec(), self.path);

@@ -58,6 +58,7 @@ mod bind;
 mod channel;
 mod connection;
 mod counters;
+pub(crate) mod inbox;
 mod outbox;
 mod query;
 mod respond;
@@ -75,15 +76,17 @@ use hickory_proto::{
     rr::{Name, RecordType},
 };
 
+pub(crate) use outbox::Outbox;
+
 pub use counters::{DropReason, SocketCounters, SocketSnapshot};
 pub use query::{Opt, Query};
-pub use respond::{Encoded, Path, Sent, answer, encode, glance, respond};
+pub use respond::{Encoded, Path, Sent, answer, answer_landed, encode, glance, respond};
 pub use sections::{Addresses, Sections, Status};
 pub use server::{BindError, Server, ServerConfig};
 pub use tcp::TcpLimits;
 
 use crate::{
-    plugin::{Reply, Request},
+    plugin::{Reply, Request, forward::Ahead},
     zone::{Answer, Zone},
 };
 
@@ -131,10 +134,20 @@ pub trait Service: Send + Sync + 'static {
         None
     }
 
-    /// The reply without a wait and without memory, if it is known at once; `None`: it has to be asked for.
-    fn glance(&self, _asked: &Asked<'_>, _message: &mut Vec<u8>) -> Option<ResponseCode> {
-        None
+    /// What can be done about a query at once.
+    fn glance(&self, _asked: &Asked<'_>, _message: &mut Vec<u8>) -> Known {
+        Known::Nothing
     }
+}
+
+/// What can be done about a query at once.
+pub enum Known {
+    /// The reply is written, without a wait and without memory. This is its RCODE.
+    Reply(ResponseCode),
+    /// An upstream can be asked; the reply goes with the query to [`Service::answer`].
+    Ahead(Ahead),
+    /// It has to be asked for.
+    Nothing,
 }
 
 /// A query before anything is made of it.

@@ -1,4 +1,4 @@
-//! Replies that leave together: one system call for those of one batch of queries.
+//! Messages that leave together: the replies to one batch of queries, or the queries to an upstream.
 //!
 //! Several in a row to one client, all of one length but the last, which may be shorter, go through the stack as one
 //! packet and are cut where they have to be (UDP GSO, Linux 4.18): the client gets datagrams as ever. Where a device or
@@ -51,7 +51,8 @@ impl Default for Outbox {
 }
 
 struct Outgoing {
-    to: SockAddr,
+    /// `None` where the socket is connected.
+    to: Option<SockAddr>,
     /// The address of ours that it leaves from; `None` where the socket has only one.
     from: Option<IpAddr>,
     message: Vec<u8>,
@@ -62,7 +63,7 @@ impl Outbox {
     pub fn blank(&mut self) -> &mut Vec<u8> {
         if self.count == self.replies.len() {
             self.replies.push(Outgoing {
-                to: SockAddr::from(SocketAddr::from(([0; 4], 0))),
+                to: None,
                 from: None,
                 message: Vec::new(),
             });
@@ -70,10 +71,10 @@ impl Outbox {
         &mut self.replies[self.count].message
     }
 
-    /// What was written into the blank one goes there.
-    pub fn put(&mut self, to: SocketAddr, from: Option<IpAddr>) {
+    /// What was written into the blank one goes there; `None`: where the socket is connected to.
+    pub fn put(&mut self, to: Option<SocketAddr>, from: Option<IpAddr>) {
         if let Some(reply) = self.replies.get_mut(self.count) {
-            reply.to = SockAddr::from(to);
+            reply.to = to.map(SockAddr::from);
             reply.from = from;
             self.count += 1;
         }
@@ -84,9 +85,15 @@ impl Outbox {
         self.count
     }
 
-    /// Begins anew.
-    pub fn clear(&mut self) {
-        self.count = 0;
+    /// One of them.
+    pub fn message(&self, number: usize) -> &[u8] {
+        &self.replies[number].message
+    }
+
+    /// The first `count` are done with.
+    pub fn remove(&mut self, count: usize) {
+        self.replies[..self.count].rotate_left(count);
+        self.count -= count;
     }
 
     /// Sends those behind the first `skipped`; how many were sent.
@@ -120,8 +127,10 @@ impl Outbox {
             *length = if self.has_trains { train(rest) } else { 1 };
             let (own, others) = vectors.split_at_mut(*length);
             let header = &mut header.msg_hdr;
-            header.msg_name = first.to.as_ptr().cast_mut().cast();
-            header.msg_namelen = first.to.len();
+            if let Some(to) = &first.to {
+                header.msg_name = to.as_ptr().cast_mut().cast();
+                header.msg_namelen = to.len();
+            }
             header.msg_iov = own.as_mut_ptr();
             // (glibc and musl have different types for lengths.)
             header.msg_iovlen = own.len() as _;
@@ -265,7 +274,7 @@ mod tests {
             let blank = outbox.blank();
             blank.clear();
             blank.extend_from_slice(message);
-            outbox.put(to, Some(IpAddr::from([127, 0, 0, 2])));
+            outbox.put(Some(to), Some(IpAddr::from([127, 0, 0, 2])));
         }
     }
 
@@ -280,7 +289,7 @@ mod tests {
             outbox.has_trains = has_trains;
             put(&mut outbox, to, &messages);
             assert_eq!(outbox.send(ours.as_fd(), 0).unwrap(), messages.len());
-            outbox.clear();
+            outbox.remove(messages.len());
             for message in messages {
                 let mut buffer = [0; 100];
                 let (length, from) = theirs.recv_from(&mut buffer).unwrap();
@@ -303,7 +312,7 @@ mod tests {
         let lengths: Vec<_> = (0..6).map(|at| train(&outbox.replies[at..])).collect();
         assert_eq!(lengths, [3, 2, 1, 1, 1, 1]);
         let long = vec![0; 30_000];
-        outbox.clear();
+        outbox.remove(outbox.len());
         put(&mut outbox, to, &[&long, &long, &long]);
         assert_eq!(train(&outbox.replies[..3]), 2);
     }
@@ -320,5 +329,16 @@ mod tests {
         let mut buffer = [0; 100];
         let length = theirs.recv(&mut buffer).unwrap();
         assert_eq!(buffer[..length], *b"bbbb");
+    }
+
+    #[test]
+    fn what_was_removed_leaves_the_rest_in_order() {
+        let mut outbox = Outbox::default();
+        let to = "127.0.0.1:1".parse().unwrap();
+        put(&mut outbox, to, &[b"aaaa", b"bbbb", b"cc"]);
+        outbox.remove(1);
+        put(&mut outbox, to, &[b"dddd"]);
+        let messages: Vec<_> = (0..outbox.len()).map(|at| outbox.message(at)).collect();
+        assert_eq!(messages, [&b"bbbb"[..], b"cc", b"dddd"]);
     }
 }

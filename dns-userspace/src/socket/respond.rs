@@ -1,6 +1,6 @@
 //! From a query's bytes to the reply's bytes: the protocol duties, in their order.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use hickory_proto::{
     op::ResponseCode,
@@ -8,12 +8,12 @@ use hickory_proto::{
 };
 
 use super::{
-    DropReason, Resolver, Service, TCP_ANSWER_BYTES_MAX, Transport, UDP_ANSWER_BYTES_MAX,
+    DropReason, Known, Resolver, Service, TCP_ANSWER_BYTES_MAX, Transport, UDP_ANSWER_BYTES_MAX,
     UDP_ANSWER_BYTES_PLAIN,
     query::{self, Query, Rejected},
     writer::{self, Asked},
 };
-use crate::plugin::{Reply, Request, request::Edns};
+use crate::plugin::{Reply, Request, forward::Landed, request::Edns};
 
 /// A reply that is ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,16 @@ pub struct Sent {
     pub rcode: ResponseCode,
     /// TC
     pub truncated: bool,
+}
+
+impl Sent {
+    /// A whole reply.
+    pub fn whole(rcode: ResponseCode) -> Self {
+        Sent {
+            rcode,
+            truncated: false,
+        }
+    }
 }
 
 /// Where a message came in.
@@ -81,11 +91,28 @@ pub async fn answer(
     path: Path,
     service: &dyn Service,
 ) -> Result<Encoded, DropReason> {
+    answer_landed(message, path, service, Landed::default()).await
+}
+
+/// The same, if it was asked ahead.
+///
+/// # Errors
+///
+/// As above.
+pub async fn answer_landed(
+    message: &[u8],
+    path: Path,
+    service: &dyn Service,
+    landed: Landed,
+) -> Result<Encoded, DropReason> {
     let query = match query::parse(message) {
         Ok(query) => query,
         Err(rejected) => return refuse(&rejected),
     };
-    let mut request = request(&query, message.len(), path);
+    let mut request = Request {
+        landed,
+        ..request(&query, message.len(), path)
+    };
     match unreadable(request.edns.as_ref()) {
         Some(reply) => Ok(encode(&request, &reply)),
         None => (service.answer(&mut request).await).ok_or(DropReason::Silenced),
@@ -116,17 +143,14 @@ pub fn encode(request: &Request, reply: &Reply) -> Encoded {
     encoded
 }
 
-/// The same into memory of the caller, if the service knows the reply at once; else nothing is done, and [`answer`]
-/// will.
-pub fn glance(
-    message: &[u8],
-    path: Path,
-    service: &dyn Service,
-    reply: &mut Vec<u8>,
-) -> Option<Sent> {
-    let query = query::parse(message).ok()?;
+/// The same into memory of the caller, if the service knows the reply at once, or the way to it; else nothing is done, and
+/// [`answer`] will.
+pub fn glance(message: &[u8], path: Path, service: &dyn Service, reply: &mut Vec<u8>) -> Known {
+    let Ok(query) = query::parse(message) else {
+        return Known::Nothing;
+    };
     if query.edns.is_some_and(|opt| opt.version > 0) {
-        return None;
+        return Known::Nothing;
     }
     let mut name = [0; query::NAME_BYTES_MAX];
     let name = &mut name[..query.name_bytes().len()];
@@ -140,11 +164,7 @@ pub fn glance(
         path: path.canonical(),
         bytes: message.len(),
     };
-    let rcode = service.glance(&asked, reply)?;
-    Some(Sent {
-        rcode,
-        truncated: false,
-    })
+    service.glance(&asked, reply)
 }
 
 /// The same from a resolver, which knows at once: the reply's bytes, or `None` where nothing may be sent.
@@ -234,10 +254,11 @@ fn request(query: &Query<'_>, bytes: usize, path: Path) -> Request {
         question: question.into(),
         bytes,
         zone: Name::root(),
-        server: "".into(),
-        view: "".into(),
+        server: Arc::default(),
+        view: Arc::default(),
         serial,
         lookups: 0,
+        landed: Landed::default(),
     }
 }
 

@@ -5,11 +5,12 @@
 //! from that one (RFC 2181 section 4), also where the socket listens at all addresses.
 //!
 //! What is known at once takes no memory: the reply is written where that of an earlier batch was. All replies of a
-//! batch leave together, and so do those that come later, with those that come at the same time.
+//! batch leave together, and so do those that come later, with those that come at the same time. What upstreams are to
+//! be asked leaves together, too.
 
 use std::{
     array,
-    future::Future as _,
+    future::Future,
     io::{self, IoSliceMut},
     mem,
     net::{IpAddr, SocketAddr},
@@ -19,13 +20,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use socket2::SockRef;
 use tokio::{io::Interest, net::UdpSocket, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-use super::{DropReason, Path, Service, SocketCounters, Transport, answer, glance, outbox::Outbox};
+use super::{
+    DropReason, Known, Path, Sent, Service, SocketCounters, Transport, answer_landed, glance,
+    inbox, outbox::Outbox,
+};
+use crate::plugin::forward::{Batch, Landed};
 
 /// No datagram is longer, so none is cut.
 const BUFFER_BYTES: usize = 65_535;
@@ -64,8 +70,7 @@ impl Endpoint {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> io::Result<usize> {
-        let receive = || self.state.recv((&self.socket).into(), buffers, metas);
-        self.socket.async_io(Interest::READABLE, receive).await
+        inbox::receive(&self.socket, &self.state, buffers, metas).await
     }
 
     /// Where one that was sent to this address of ours is answered from, if there is a choice.
@@ -105,7 +110,7 @@ impl Endpoint {
                 }
             }
         }
-        outbox.clear();
+        outbox.remove(done);
         failed
     }
 }
@@ -161,7 +166,7 @@ pub(super) async fn serve(
     });
     let mut memory = vec![0; BATCH_SIZE * BUFFER_BYTES];
     let mut metas = [RecvMeta::default(); BATCH_SIZE];
-    let (mut outbox, mut late) = (Outbox::default(), Vec::new());
+    let (mut outbox, mut ahead, mut late) = (Outbox::default(), Batch::default(), Vec::new());
     // When what was on its way to the socket has come.
     let mut last: Option<Instant> = None;
     loop {
@@ -187,7 +192,11 @@ pub(super) async fn serve(
                     }
                 }
             }
-            () = context.late.are_there.notified() => Ok(0),
+            () = context.late.are_there.notified() => {
+                // Who else is to run now may have more of them.
+                tokio::task::yield_now().await;
+                Ok(0)
+            }
             received = context.endpoint.receive(&mut buffers, &mut metas) => received,
         };
         let count = match received {
@@ -201,10 +210,11 @@ pub(super) async fn serve(
         };
         for (buffer, meta) in memory.chunks(BUFFER_BYTES).zip(&metas[..count]) {
             let (message, path) = (&buffer[..meta.len], context.path(meta));
-            if !context.glance(message, path, &mut outbox) {
+            if !context.glance(message, path, &mut outbox, &mut ahead) {
                 context.take(message, path, &mut outbox).await;
             }
         }
+        ahead.send();
         context.late.take(&mut late);
         for (path, reply) in late.drain(..) {
             context.put(path, reply, &mut outbox);
@@ -225,50 +235,84 @@ impl Context {
         }
     }
 
-    /// Answers one datagram with the others of its batch, if that is known at once.
-    fn glance(&self, message: &[u8], path: Path, outbox: &mut Outbox) -> bool {
+    /// Answers one datagram with the others of its batch, or asks an upstream with the others, if that can be done at once.
+    fn glance(
+        self: &Arc<Self>,
+        message: &[u8],
+        path: Path,
+        outbox: &mut Outbox,
+        ahead: &mut Batch,
+    ) -> bool {
         // Such a packet can be forged, but not answered: no socket has port 0.
         if path.client.port() == 0 {
             return false;
         }
-        let Some(sent) = glance(message, path, &*self.service, outbox.blank()) else {
-            return false;
-        };
-        self.counters.query(Transport::Udp);
-        self.counters.answer(sent);
-        outbox.put(path.client, self.endpoint.from(path.local.ip()));
+        match glance(message, path, &*self.service, outbox.blank()) {
+            Known::Reply(rcode) => {
+                self.counters.query(Transport::Udp);
+                self.counters.answer(Sent::whole(rcode));
+                outbox.put(Some(path.client), self.endpoint.from(path.local.ip()));
+            }
+            Known::Ahead(query) => {
+                self.counters.query(Transport::Udp);
+                let (context, message) = (Arc::clone(self), message.to_vec());
+                query.send(ahead, move |landed| context.land(message, path, landed));
+            }
+            Known::Nothing => return false,
+        }
         true
+    }
+
+    /// An upstream was asked ahead: answers, mostly at once.
+    fn land(self: Arc<Self>, message: Vec<u8>, path: Path, landed: Landed) {
+        let mut reply = Box::pin(Arc::clone(&self).reply_to(message, path, landed));
+        match (&mut reply).now_or_never() {
+            Some(Some(reply)) => self.late.push(path, reply),
+            Some(None) => {}
+            None => self.answer_later(path, reply),
+        }
+    }
+
+    fn answer_later(
+        self: Arc<Self>,
+        path: Path,
+        reply: impl Future<Output = Option<Vec<u8>>> + Send + 'static,
+    ) {
+        tokio::spawn(async move {
+            if let Some(reply) = reply.await {
+                self.late.push(path, reply);
+            }
+        });
     }
 
     /// Answers one datagram, with the others of its batch if that needs no waiting.
     async fn take(self: &Arc<Self>, message: &[u8], path: Path, outbox: &mut Outbox) {
         self.counters.query(Transport::Udp);
-        let mut reply = Box::pin(Arc::clone(self).reply_to(message.to_vec(), path));
+        let landed = Landed::default();
+        let mut reply = Box::pin(Arc::clone(self).reply_to(message.to_vec(), path, landed));
         match std::future::poll_fn(|cx| Poll::Ready(reply.as_mut().poll(cx))).await {
             Poll::Ready(Some(reply)) => self.put(path, reply, outbox),
             Poll::Ready(None) => {}
-            Poll::Pending => {
-                let context = Arc::clone(self);
-                tokio::spawn(async move {
-                    if let Some(reply) = reply.await {
-                        context.late.push(path, reply);
-                    }
-                });
-            }
+            Poll::Pending => Arc::clone(self).answer_later(path, reply),
         }
     }
 
     fn put(&self, path: Path, reply: Vec<u8>, outbox: &mut Outbox) {
         *outbox.blank() = reply;
-        outbox.put(path.client, self.endpoint.from(path.local.ip()));
+        outbox.put(Some(path.client), self.endpoint.from(path.local.ip()));
     }
 
-    async fn reply_to(self: Arc<Self>, message: Vec<u8>, path: Path) -> Option<Vec<u8>> {
+    async fn reply_to(
+        self: Arc<Self>,
+        message: Vec<u8>,
+        path: Path,
+        landed: Landed,
+    ) -> Option<Vec<u8>> {
         if path.client.port() == 0 {
             self.counters.dropped(DropReason::SourcePortZero);
             return None;
         }
-        match answer(&message, path, &*self.service).await {
+        match answer_landed(&message, path, &*self.service, landed).await {
             Ok(reply) => {
                 self.counters.answer(reply.sent());
                 Some(reply.bytes)

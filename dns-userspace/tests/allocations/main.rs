@@ -15,7 +15,7 @@ use std::{
 use hopzero::{
     corefile::Corefile,
     plugin::Environment,
-    server::Servers,
+    server::{Servers, Serving},
     socket::{Server, ServerConfig, Service, SocketCounters},
 };
 use libtest_mimic::{Arguments, Trial};
@@ -69,7 +69,9 @@ fn hits() -> u64 {
     let environment = Environment::default();
     let corefile = Corefile::parse(Path::new("Corefile"), COREFILE.to_owned(), &|_| None);
     let servers = Servers::build(&corefile.unwrap(), 53, &environment).unwrap();
-    let service: Arc<dyn Service> = Arc::clone(servers.iter().next().unwrap().1) as _;
+    // As in the daemon.
+    let service: Arc<dyn Service> =
+        Arc::new(Serving::new(Arc::clone(servers.iter().next().unwrap().1)));
     let (counters, stop) = (
         Arc::new(SocketCounters::default()),
         CancellationToken::new(),

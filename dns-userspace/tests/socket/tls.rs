@@ -8,10 +8,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hickory_proto::op::ResponseCode;
 use hopzero::{
     plugin::Request,
-    socket::{Asked, Encoded, Only, Service, TcpLimits},
+    socket::{Asked, Encoded, Known, Only, Service, TcpLimits},
 };
 use proptest::{
     prelude::*,
@@ -53,7 +52,7 @@ impl<S: Service> Service for Secured<S> {
         self.inner.answer(request).await
     }
 
-    fn glance(&self, asked: &Asked<'_>, message: &mut Vec<u8>) -> Option<ResponseCode> {
+    fn glance(&self, asked: &Asked<'_>, message: &mut Vec<u8>) -> Known {
         self.inner.glance(asked, message)
     }
 

@@ -25,11 +25,19 @@ fn main() {
         let text = fs::read_to_string(&path).unwrap();
         let of = path.strip_prefix(&cases).unwrap().with_extension("");
         for case in script::cases(&text) {
-            let certificates = Arc::clone(&certificates);
-            let name = format!("{}: {}", of.display(), case.name);
-            trials.push(Trial::test(name, move || {
-                world::run(&case, &certificates).map_err(Into::into)
-            }));
+            let case = Arc::new(case);
+            for slowly in [false, true] {
+                // A fault is found before anything is asked.
+                if slowly && case.steps.iter().all(|step| !step.starts_with("ask ")) {
+                    continue;
+                }
+                let (case, certificates) = (Arc::clone(&case), Arc::clone(&certificates));
+                let how = if slowly { ", slowly" } else { "" };
+                let name = format!("{}: {}{how}", of.display(), case.name);
+                trials.push(Trial::test(name, move || {
+                    world::run(&case, &certificates, slowly).map_err(Into::into)
+                }));
+            }
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

@@ -12,14 +12,22 @@ use hopzero::{
     corefile::Corefile,
     plugin::{
         Environment,
-        forward::counters::{ForwardCounters, Proto},
+        forward::{
+            Batch, Landed,
+            counters::{ForwardCounters, Proto},
+        },
     },
     server::{Server, Servers},
-    socket::{self, Transport},
+    socket::{self, Known, Transport},
     source::Change,
 };
 use tempfile::TempDir;
-use tokio::{net::UdpSocket, sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    net::UdpSocket,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::{
@@ -53,9 +61,11 @@ struct World {
     waiting: VecDeque<(Vec<u8>, Answer)>,
     lines: Lines,
     lines_read: usize,
+    slowly: bool,
 }
 
-pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
+/// `slowly`: nothing is answered at a glance, and nothing asked ahead.
+pub fn run(case: &Case, certificates: &Certificates, slowly: bool) -> Result<(), String> {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::registry().with(lines.clone());
     let _guard = tracing::subscriber::set_default(subscriber);
@@ -118,6 +128,7 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
             waiting: VecDeque::new(),
             lines,
             lines_read: 0,
+            slowly,
         };
         for (number, step) in case.steps.iter().enumerate() {
             (world.step(step).await)
@@ -243,7 +254,7 @@ impl World {
         let mut words: Vec<&str> = rest.split_whitespace().collect();
         let mut transport = Transport::Udp;
         let mut id = 0x1234;
-        let at_a_glance = !words.contains(&"slowly");
+        let at_a_glance = !self.slowly && !words.contains(&"slowly");
         let mut client = CLIENT;
         if let [before @ .., "from", address] = words.as_slice() {
             client = address.parse().unwrap();
@@ -279,10 +290,22 @@ impl World {
         let (asked, server) = (message.clone(), Arc::clone(&self.server));
         let answer = tokio::spawn(async move {
             let mut known = Vec::new();
-            if at_a_glance && socket::glance(&message, path, &*server, &mut known).is_some() {
-                return Ok(vec![known]);
-            }
-            let reply = socket::answer(&message, path, &*server).await?;
+            let at_once = if at_a_glance {
+                socket::glance(&message, path, &*server, &mut known)
+            } else {
+                Known::Nothing
+            };
+            let landed = match at_once {
+                Known::Reply(_) => return Ok(vec![known]),
+                Known::Ahead(query) => {
+                    let (mut batch, (sender, landed)) = (Batch::default(), oneshot::channel());
+                    query.send(&mut batch, |landed| assert!(sender.send(landed).is_ok()));
+                    batch.send();
+                    landed.await.unwrap()
+                }
+                Known::Nothing => Landed::default(),
+            };
+            let reply = socket::answer_landed(&message, path, &*server, landed).await?;
             Ok(std::iter::once(reply.bytes).chain(reply.further).collect())
         });
         self.waiting.push_back((asked, answer));
@@ -392,7 +415,7 @@ impl World {
             }
             "returns" => {
                 let message = upstream.received(None)?.bytes.clone();
-                self.ask_bytes(message, Transport::Udp, CLIENT, true);
+                self.ask_bytes(message, Transport::Udp, CLIENT, !self.slowly);
                 Ok(())
             }
             _ if verb.starts_with("says") => {

@@ -25,6 +25,7 @@ pub struct Entry {
     status: Status,
     /// Names in it are compressed.
     compressed: bool,
+    has_pointers: bool,
     /// When it came.
     pub kept: Instant,
     /// For how long it is fresh.
@@ -76,6 +77,7 @@ impl Entry {
                 flags: reply.flags,
             },
             compressed: reply.compressed,
+            has_pointers: reply.compressed && has_names(reply),
             kept,
             ttl,
             upkeep: Mutex::new(Upkeep {
@@ -101,6 +103,11 @@ impl Entry {
     /// Whether it is for that question.
     pub fn is_for(&self, question: &[u8]) -> bool {
         *self.key.question == *question
+    }
+
+    /// Names within records may point at the question.
+    pub fn has_pointers(&self) -> bool {
+        self.has_pointers
     }
 
     /// Bytes that it takes.
@@ -227,4 +234,15 @@ impl Drop for Refreshing {
         upkeep.refreshed_again = failed.then(|| Instant::now() + self.pause);
         upkeep.is_refreshed = false;
     }
+}
+/// Whether data of its records may be names that are compressed (RFC 3597 section 4).
+fn has_names(reply: &Reply) -> bool {
+    let sections = [&reply.answers, &reply.authority, &reply.additionals];
+    let is_plain = |rtype| {
+        matches!(
+            rtype,
+            RecordType::A | RecordType::AAAA | RecordType::TXT | RecordType::SRV
+        )
+    };
+    (sections.into_iter().flatten()).any(|record| !is_plain(record.record_type()))
 }

@@ -55,10 +55,12 @@ use self::{
     classify::{Kind, Question, answers},
     counters::{Counters, Tellers},
     entry::Entry,
-    key::{Key, Lowered, Zones},
+    key::{Key, Lowered},
     shelves::Shelves,
 };
-use super::{Glance, Glanced, Glimpse, Next, Outcome, Plugin, Reply, Request, Served, Touch};
+use super::{
+    Glance, Glanced, Glimpse, Next, Outcome, Plugin, Reply, Request, Served, Touch, zones::Zones,
+};
 
 /// What the directive says of one kind of replies.
 #[derive(Clone, Debug)]
@@ -175,7 +177,7 @@ impl Plugin for Cache {
         if !cache.config.zones.contain(asked.name) {
             return Glance::Next;
         }
-        cache.glance(query, reply).unwrap_or(Glance::InDoubt)
+        cache.glance(query, reply)
     }
 
     fn touches(&self) -> Vec<Touch> {
@@ -233,22 +235,31 @@ impl Inner {
     }
 
     /// Answers from a fresh entry, if nothing else is to be done.
-    fn glance(&self, query: &Glimpse<'_>, reply: &mut Glanced<'_>) -> Option<Glance> {
+    fn glance(&self, query: &Glimpse<'_>, reply: &mut Glanced<'_>) -> Glance {
         let asked = query.asked;
         let dnssec_ok = asked.query.edns.is_some_and(|opt| opt.dnssec_ok);
         let question = Lowered::new(asked.name, asked.query.question);
         let question = question.bytes();
         let cd = asked.query.header.checking_disabled;
         let hash = key::hash(&self.hasher, question, dnssec_ok, cd);
-        let entry = self.find(hash, question, query.begun)?;
+        let Some(entry) = self.find(hash, question, query.begun) else {
+            // As `authenticated` does.
+            return Glance::Behind {
+                authentic_data: true,
+            };
+        };
+        // What the names of records are spelt as is the lower case of the question where they point at it.
+        if entry.has_pointers() && asked.query.name_bytes() != asked.name {
+            return Glance::InDoubt;
+        }
         let left = entry.left(query.begun);
         if left <= 0 {
-            return None;
+            return Glance::InDoubt;
         }
         if let Some(prefetch) = self.config.prefetch {
             let (count, is_refreshed) = entry.would_note(query.begun, prefetch.pause);
             if prefetch.is_due(count, left, entry.ttl) && !is_refreshed {
-                return None;
+                return Glance::InDoubt;
             }
         }
         let counted = self.tellers.with(query.server, query.view, |counters| {
@@ -261,14 +272,16 @@ impl Inner {
             }
             written
         });
-        let (rcode, addresses) = counted.flatten()?;
+        let Some((rcode, addresses)) = counted.flatten() else {
+            return Glance::InDoubt;
+        };
         if let Some(prefetch) = self.config.prefetch {
             entry.note(query.begun, prefetch.pause);
         }
         reply.rcode = rcode;
         reply.addresses = addresses;
         reply.plugin = "cache";
-        Some(Glance::Answered)
+        Glance::Answered
     }
 
     /// Asks those behind, and keeps what they say; SERVFAIL too where they do not say it but fail.

@@ -5,10 +5,9 @@ use std::{hash::RandomState, sync::Arc, time::Duration};
 use hickory_proto::rr::Name;
 
 use super::{
-    super::{Builder, args},
+    super::{Builder, args, zones::Zones},
     Cache, Config, Inner, Prefetch, Side, Stale,
     counters::{CacheMetrics, Tellers},
-    key::Zones,
     shelves::Shelves,
 };
 use crate::corefile::{Directive, Fault, Word};

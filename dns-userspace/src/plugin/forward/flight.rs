@@ -6,32 +6,32 @@
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
 
-/// Queries by what is asked, with what will come of them.
-pub struct Flights<V>(Mutex<HashMap<Vec<u8>, watch::Receiver<Option<V>>>>);
+/// Queries by what is asked.
+pub struct Flights<V>(Arc<Mutex<UnderWay<V>>>);
+
+/// Each with the way to those who wait for it, once there is one.
+type UnderWay<V> = HashMap<Arc<[u8]>, Option<watch::Sender<Option<V>>>>;
 
 impl<V> Default for Flights<V> {
     fn default() -> Self {
-        Flights(Mutex::default())
+        Flights(Arc::default())
     }
 }
 
-impl<V: Clone + Send + Sync> Flights<V> {
+impl<V: Clone> Flights<V> {
     /// What comes of `flight`, or of the one that is under way for the same key.
-    pub async fn join(&self, key: Vec<u8>, flight: impl Future<Output = V>) -> V {
+    pub async fn join(&self, key: Arc<[u8]>, flight: impl Future<Output = V>) -> V {
         loop {
             let mut landing = match self.board(&key) {
                 Seat::Passenger(landing) => landing,
-                Seat::Pilot(sender) => {
-                    let landing = Landing { flights: self, key };
+                Seat::Pilot(landing) => {
                     let value = flight.await;
-                    // Off the map first: who comes now begins anew.
-                    drop(landing);
-                    sender.send_replace(Some(value.clone()));
+                    landing.land(&value);
                     return value;
                 }
             };
@@ -44,35 +44,66 @@ impl<V: Clone + Send + Sync> Flights<V> {
         }
     }
 
-    fn board(&self, key: &[u8]) -> Seat<V> {
-        let mut flights = self.lock();
-        if let Some(landing) = flights.get(key) {
-            return Seat::Passenger(landing.clone());
+    /// Begins a flight, if none is under way for the same key.
+    pub fn begin(&self, key: &Arc<[u8]>) -> Option<Landing<V>> {
+        let mut flights = lock(&self.0);
+        if flights.contains_key(key) {
+            return None;
         }
-        let (sender, landing) = watch::channel(None);
-        flights.insert(key.to_vec(), landing);
-        Seat::Pilot(sender)
+        flights.insert(Arc::clone(key), None);
+        Some(self.landing(key))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, watch::Receiver<Option<V>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn board(&self, key: &Arc<[u8]>) -> Seat<V> {
+        let mut flights = lock(&self.0);
+        if let Some(sender) = flights.get_mut(key) {
+            let sender = sender.get_or_insert_with(|| watch::channel(None).0);
+            return Seat::Passenger(sender.subscribe());
+        }
+        flights.insert(Arc::clone(key), None);
+        Seat::Pilot(self.landing(key))
     }
+
+    fn landing(&self, key: &Arc<[u8]>) -> Landing<V> {
+        Landing {
+            flights: Arc::clone(&self.0),
+            key: Arc::clone(key),
+        }
+    }
+}
+
+fn lock<V>(flights: &Mutex<UnderWay<V>>) -> MutexGuard<'_, UnderWay<V>> {
+    flights.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 enum Seat<V> {
-    Pilot(watch::Sender<Option<V>>),
+    Pilot(Landing<V>),
     Passenger(watch::Receiver<Option<V>>),
 }
 
-/// Takes a flight off the map, also where its pilot is dropped half-way.
-struct Landing<'a, V: Clone + Send + Sync> {
-    flights: &'a Flights<V>,
-    key: Vec<u8>,
+/// Takes a flight off the map, also where it is dropped half-way.
+pub struct Landing<V> {
+    flights: Arc<Mutex<UnderWay<V>>>,
+    key: Arc<[u8]>,
 }
 
-impl<V: Clone + Send + Sync> Drop for Landing<'_, V> {
+impl<V: Clone> Landing<V> {
+    /// All who wait get this.
+    pub fn land(self, value: &V) {
+        // Off the map first: who comes now begins anew.
+        let waiting = lock(&self.flights)
+            .get_mut(&self.key)
+            .and_then(Option::take);
+        drop(self);
+        if let Some(waiting) = waiting {
+            waiting.send_replace(Some(value.clone()));
+        }
+    }
+}
+
+impl<V> Drop for Landing<V> {
     fn drop(&mut self) {
-        self.flights.lock().remove(&self.key);
+        lock(&self.flights).remove(&self.key);
     }
 }
 
@@ -87,6 +118,10 @@ mod tests {
 
     use super::*;
 
+    fn key() -> Arc<[u8]> {
+        b"key"[..].into()
+    }
+
     #[tokio::test]
     async fn all_who_wait_share_one() {
         let flights = Arc::new(Flights::default());
@@ -99,7 +134,7 @@ mod tests {
                         go.notified().await;
                         flown.fetch_add(1, Relaxed) + 1
                     };
-                    flights.join(b"key".to_vec(), flight).await
+                    flights.join(key(), flight).await
                 })
             })
             .collect();
@@ -109,8 +144,8 @@ mod tests {
             assert_eq!(waiter.await.unwrap(), 1);
         }
         // It is over: the next one flies itself.
-        assert_eq!(flights.join(b"key".to_vec(), async { 7 }).await, 7);
-        assert!(flights.lock().is_empty());
+        assert_eq!(flights.join(key(), async { 7 }).await, 7);
+        assert!(lock(&flights.0).is_empty());
     }
 
     #[tokio::test]
@@ -118,17 +153,17 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let pilot = tokio::spawn({
             let flights = flights.clone();
-            async move { flights.join(b"key".to_vec(), std::future::pending()).await }
+            async move { flights.join(key(), std::future::pending()).await }
         });
         tokio::task::yield_now().await;
         let waiter = tokio::spawn({
             let flights = flights.clone();
-            async move { flights.join(b"key".to_vec(), async { 2 }).await }
+            async move { flights.join(key(), async { 2 }).await }
         });
         tokio::task::yield_now().await;
         assert!(!waiter.is_finished());
         pilot.abort();
         assert_eq!(waiter.await.unwrap(), 2);
-        assert!(flights.lock().is_empty());
+        assert!(lock(&flights.0).is_empty());
     }
 }

@@ -7,16 +7,24 @@
 //! servers reply in lower case. The exception are errors that are no more than a header: some servers say FORMERR
 //! and NOTIMP so. Nothing can be put into a cache with them.
 
+use std::sync::Arc;
+
 use hickory_proto::{
     op::{Header, OpCode, Query as Question, ResponseCode},
     rr::{RData, Record, RecordType},
     serialize::binary::{BinDecodable as _, BinDecoder, DecodeError},
 };
 
-use super::super::{Reply, Request, reply::Flags};
-use crate::{socket::UDP_ANSWER_BYTES_MAX, wire::write_name};
+use super::super::{Reply, Request, reply::Flags, request};
+use crate::{
+    socket::{self, UDP_ANSWER_BYTES_MAX},
+    wire::write_name,
+};
 
 const HEADER_BYTES: usize = 12;
+const TYPE_AND_CLASS_BYTES: usize = 4;
+/// Without options.
+const OPT_BYTES: usize = 11;
 const TYPE_OPT: u16 = 41;
 const LABEL_BYTES_MAX: u8 = 63;
 
@@ -45,28 +53,23 @@ pub struct Query {
 impl Query {
     /// What a client asks.
     pub fn forwarded(request: &Request) -> Self {
-        let header = &request.header;
-        let mut query = Self::question(
-            &request.name,
-            request.rtype,
-            request.class,
-            header.recursion_desired,
-        );
-        let bytes = &mut query.bytes;
-        bytes[3] = u8::from(header.authentic_data) << 5 | u8::from(header.checking_disabled) << 4;
-        if let Some(edns) = &request.edns {
-            bytes[11] = 1;
-            bytes.push(0);
-            bytes.extend_from_slice(&TYPE_OPT.to_be_bytes());
-            bytes.extend_from_slice(&UDP_ANSWER_BYTES_MAX.to_be_bytes());
-            // Extended RCODE, version, DO and other flags.
-            bytes.extend_from_slice(&[0, 0, u8::from(edns.dnssec_ok) << 7, 0]);
-            // They were read from a message, behind a length of 16 bits.
-            let length = u16::try_from(edns.options.len()).unwrap_or(0);
-            bytes.extend_from_slice(&length.to_be_bytes());
-            bytes.extend_from_slice(&edns.options[..length.into()]);
-        }
-        query
+        let mut question = Vec::with_capacity(request.question.len());
+        write_name(&mut question, &request.name);
+        question.extend_from_slice(&u16::from(request.rtype).to_be_bytes());
+        question.extend_from_slice(&request.class.to_be_bytes());
+        let edns = request.edns.as_ref();
+        let edns = edns.map(|edns| (edns.dnssec_ok, &*edns.options));
+        Self::new(&question, request.header, edns)
+    }
+
+    /// The same, before a request is made of it.
+    pub fn ahead(asked: &socket::Query<'_>, authentic_data: bool) -> Self {
+        let header = request::Header {
+            authentic_data,
+            ..asked.header
+        };
+        let edns = asked.edns.map(|opt| (opt.dnssec_ok, opt.options));
+        Self::new(asked.question, header, edns)
     }
 
     /// A plain question.
@@ -76,13 +79,38 @@ impl Query {
         class: u16,
         recursion_desired: bool,
     ) -> Self {
-        let mut bytes = vec![0; HEADER_BYTES];
-        bytes[2] = u8::from(recursion_desired);
+        let mut question = Vec::new();
+        write_name(&mut question, name);
+        question.extend_from_slice(&u16::from(rtype).to_be_bytes());
+        question.extend_from_slice(&class.to_be_bytes());
+        let header = request::Header {
+            recursion_desired,
+            ..request::Header::default()
+        };
+        Self::new(&question, header, None)
+    }
+
+    /// Name, type and class; RD, AD and CD; DO and EDNS options.
+    fn new(question: &[u8], header: request::Header, edns: Option<(bool, &[u8])>) -> Self {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + question.len() + OPT_BYTES);
+        bytes.resize(HEADER_BYTES, 0);
+        bytes[2] = u8::from(header.recursion_desired);
+        bytes[3] = u8::from(header.authentic_data) << 5 | u8::from(header.checking_disabled) << 4;
         bytes[5] = 1;
-        write_name(&mut bytes, name);
-        let name_end = bytes.len();
-        bytes.extend_from_slice(&u16::from(rtype).to_be_bytes());
-        bytes.extend_from_slice(&class.to_be_bytes());
+        bytes.extend_from_slice(question);
+        let name_end = bytes.len() - TYPE_AND_CLASS_BYTES;
+        if let Some((dnssec_ok, options)) = edns {
+            bytes[11] = 1;
+            bytes.push(0);
+            bytes.extend_from_slice(&TYPE_OPT.to_be_bytes());
+            bytes.extend_from_slice(&UDP_ANSWER_BYTES_MAX.to_be_bytes());
+            // Extended RCODE, version, DO and other flags.
+            bytes.extend_from_slice(&[0, 0, u8::from(dnssec_ok) << 7, 0]);
+            // They were read from a message, behind a length of 16 bits.
+            let length = u16::try_from(options.len()).unwrap_or(0);
+            bytes.extend_from_slice(&length.to_be_bytes());
+            bytes.extend_from_slice(&options[..length.into()]);
+        }
         Query { bytes, name_end }
     }
 
@@ -94,16 +122,26 @@ impl Query {
         message
     }
 
+    /// The message with an ID, into memory of the caller.
+    pub fn write(&self, id: u16, message: &mut Vec<u8>) {
+        message.clear();
+        message.extend_from_slice(&self.bytes);
+        message[..2].copy_from_slice(&id.to_be_bytes());
+    }
+
     /// Bytes of the message.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
 
     /// All that an upstream is told, the name in lower case: equal for queries whose answers are the same.
-    pub fn key(&self) -> Vec<u8> {
-        let mut key = self.bytes.clone();
+    /// Over TCP the answer may be whole where over UDP it is not.
+    pub fn key(&self, udp: bool) -> Arc<[u8]> {
+        let mut key = Vec::with_capacity(self.bytes.len() + 1);
+        key.extend_from_slice(&self.bytes);
         key[HEADER_BYTES..self.name_end].make_ascii_lowercase();
-        key
+        key.push(udp.into());
+        key.into()
     }
 
     /// Whether a message is the reply to this query under this ID.
@@ -121,7 +159,7 @@ impl Query {
         }
         let (name, tail) = (
             HEADER_BYTES..self.name_end,
-            self.name_end..self.name_end + 4,
+            self.name_end..self.name_end + TYPE_AND_CLASS_BYTES,
         );
         // Lengths of labels are no letters.
         let is_named = (message.get(name.clone()))

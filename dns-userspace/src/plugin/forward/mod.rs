@@ -27,7 +27,8 @@
 //! ```text
 //! query ─▶ Forward ─▶ Flights ─▶ Upstreams ─▶ Upstream ─▶ Lanes (UDP), Streams (TCP, TLS)
 //!          mine?      asked      in which     down?       sockets that are kept; is it the reply?
-//!                     already?   order
+//!   ╎                 already?   order                      ╎
+//!   └╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ Ahead: before the query goes through the plugins
 //! ```
 //!
 //! An upstream that fails a query is checked until it answers; only these checks say that it is down. If all are
@@ -47,8 +48,10 @@
 //! | 5 s for one query | looked at between attempts | never more |
 //! | upstreams by name (`resolver`), over HTTPS (`doh_method`) | | an error |
 
+mod ahead;
 mod error;
 mod flight;
+mod lane;
 pub(super) mod message;
 mod patience;
 mod policy;
@@ -72,20 +75,21 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hickory_proto::{
-    op::ResponseCode,
-    rr::{Name, RecordType},
-};
+use hickory_proto::{op::ResponseCode, rr::RecordType};
 
+pub use ahead::{Ahead, Landed};
 pub(super) use setup::setup;
+pub use udp::Batch;
 
 use self::{
     flight::Flights,
     message::Query,
     walk::{Upstreams, Walked},
 };
-use super::{Failure, Next, Outcome, Plugin, Reply, Request, Sent, Touch};
-use crate::socket::Transport;
+use super::{
+    Failure, Glance, Glanced, Glimpse, Next, Outcome, Plugin, Request, Sent, Touch, zones::Zones,
+};
+use crate::{socket::Transport, wire};
 
 /// Times that no property sets.
 #[derive(Clone, Copy, Debug)]
@@ -105,9 +109,12 @@ impl Default for Timeouts {
     }
 }
 
-struct Forward {
-    from: Name,
-    except: Vec<Name>,
+struct Forward(Arc<Inner>);
+
+struct Inner {
+    /// In lower case and as on the wire.
+    from: Box<[u8]>,
+    except: Zones,
     /// 0: without limit.
     max_concurrent: u64,
     concurrent: AtomicU64,
@@ -124,15 +131,21 @@ impl Plugin for Forward {
     }
 
     async fn serve(&self, request: &mut Request, next: Next<'_>) -> Outcome {
-        if !self.is_mine(&request.lower_name()) {
+        let forward = &self.0;
+        if !forward.is_mine(&wire::lower_name(&request.name)) {
             return next.run(request).await;
         }
-        let reply = {
-            let _one_of = self.enter()?;
-            self.ask(request).await?
+        let query = Query::forwarded(request);
+        let walked = match request.landed.walk(forward, &query).await {
+            Some(walked) => walked,
+            None => {
+                let _one_of = forward.enter()?;
+                forward.ask(query, request).await
+            }
         };
+        let reply = walked.map_err(Failure::new)?;
         let is_nodata = reply.rcode == ResponseCode::NoError && reply.answers.is_empty();
-        if self.next_rcodes.contains(&reply.rcode) || (self.next_on_nodata && is_nodata) {
+        if forward.next_rcodes.contains(&reply.rcode) || (forward.next_on_nodata && is_nodata) {
             return next.run(request).await;
         }
         Ok(Arc::unwrap_or_clone(reply).into())
@@ -143,57 +156,74 @@ impl Plugin for Forward {
         upstream.map(|address| address.to_string())
     }
 
+    fn glance(&self, query: &Glimpse<'_>, _reply: &mut Glanced<'_>) -> Glance {
+        if !self.0.is_mine(query.asked.name) {
+            return Glance::Next;
+        }
+        let authentic_data = query.authentic_data || query.asked.query.header.authentic_data;
+        match Ahead::new(&self.0, query.asked, authentic_data) {
+            Some(ahead) => Glance::Ahead(ahead),
+            None => Glance::InDoubt,
+        }
+    }
+
     fn touches(&self) -> Vec<Touch> {
         // It stands behind `kubernetes`.
         Vec::new()
     }
 }
 
-impl Forward {
-    fn is_mine(&self, name: &Name) -> bool {
-        let is_excepted = || self.except.iter().any(|zone| zone.zone_of(name));
-        self.from.zone_of(name) && (self.from == *name || !is_excepted())
+impl Inner {
+    /// Of a name in lower case and as on the wire.
+    fn is_mine(&self, name: &[u8]) -> bool {
+        let is_below = wire::suffixes(name).any(|suffix| *suffix == *self.from);
+        is_below && (*self.from == *name || !self.except.contain(name))
     }
 
-    async fn ask(&self, request: &Request) -> Result<Arc<Reply>, Failure> {
-        let udp = request.transport == Transport::Udp;
-        let query = Arc::new(Query::forwarded(request));
-        // The query by which `loop` looks for loops must not wait for itself.
-        let walked = if request.rtype == RecordType::HINFO {
-            self.upstreams.ask(&query, udp).await
+    async fn ask(&self, query: Query, request: &Request) -> Walked {
+        let (query, udp) = (Arc::new(query), request.transport == Transport::Udp);
+        let flight = self.upstreams.ask(&query, udp, None);
+        if is_of_loop(request.rtype) {
+            flight.await
         } else {
-            // Over TCP the answer may be whole where over UDP it is not.
-            let mut key = query.key();
-            key.push(udp.into());
-            let flight = self.upstreams.ask(&query, udp);
-            self.flights.join(key, flight).await
-        };
-        walked.map_err(Failure::new)
+            self.flights.join(query.key(udp), flight).await
+        }
     }
 
-    fn enter(&self) -> Result<OneOf<'_>, Failure> {
-        let one_of = OneOf(&self.concurrent);
-        let count = self.concurrent.fetch_add(1, Relaxed) + 1;
-        if self.max_concurrent > 0 && count > self.max_concurrent {
+    fn enter(self: &Arc<Self>) -> Result<OneOf, Failure> {
+        OneOf::enter(self).ok_or_else(|| {
             let rejects = &self.upstreams.counters.max_concurrent_rejects;
             rejects.fetch_add(1, Relaxed);
-            return Err(Failure {
+            Failure {
                 rcode: ResponseCode::Refused,
                 error: format!(
                     "concurrent queries exceeded maximum {}",
                     self.max_concurrent
                 ),
-            });
-        }
-        Ok(one_of)
+            }
+        })
     }
 }
 
-/// One of the queries at once.
-struct OneOf<'a>(&'a AtomicU64);
+/// The query by which `loop` looks for loops must not wait for itself.
+fn is_of_loop(rtype: RecordType) -> bool {
+    rtype == RecordType::HINFO
+}
 
-impl Drop for OneOf<'_> {
+/// One of the queries at once.
+struct OneOf(Arc<Inner>);
+
+impl OneOf {
+    /// None if there are as many as there may be.
+    fn enter(forward: &Arc<Inner>) -> Option<Self> {
+        let one_of = OneOf(Arc::clone(forward));
+        let count = forward.concurrent.fetch_add(1, Relaxed) + 1;
+        (forward.max_concurrent == 0 || count <= forward.max_concurrent).then_some(one_of)
+    }
+}
+
+impl Drop for OneOf {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.concurrent.fetch_sub(1, Relaxed);
     }
 }

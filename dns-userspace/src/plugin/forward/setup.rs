@@ -9,20 +9,22 @@ use std::{
 use hickory_proto::rr::Name;
 
 use super::{
-    super::Builder,
-    Forward,
+    super::{Builder, zones::Zones},
+    Forward, Inner,
     counters::ForwardCounters,
     flight::Flights,
+    policy::UPSTREAMS_MAX,
     properties::Properties,
     tls::Tls,
     to::{self, To},
     upstream::{HealthConfig, Upstream, UpstreamConfig},
     walk::Upstreams,
 };
-use crate::corefile::{Directive, Fault, Word, key};
+use crate::{
+    corefile::{Directive, Fault, Word, key},
+    wire,
+};
 
-/// Upstreams of one directive.
-const UPSTREAMS_MAX: usize = 15;
 /// Attempts for one query, for each upstream.
 const ATTEMPTS_PER_UPSTREAM: usize = 2;
 
@@ -59,9 +61,9 @@ fn read(builder: &Builder<'_>, directive: &Directive, has_next: bool) -> Result<
     let counters = builder.environment.metrics.of::<Arc<ForwardCounters>>();
     let upstreams = upstreams(builder, directive, to, &properties, &counters)?;
     let attempts = ATTEMPTS_PER_UPSTREAM * upstreams.len();
-    Ok(Forward {
-        from,
-        except: properties.except,
+    Ok(Forward(Arc::new(Inner {
+        from: wire::lower_name(&from).into(),
+        except: Zones::new(&properties.except),
         max_concurrent: properties.max_concurrent,
         concurrent: 0.into(),
         next_rcodes: if has_next {
@@ -87,7 +89,7 @@ fn read(builder: &Builder<'_>, directive: &Directive, has_next: bool) -> Result<
             total_timeout: builder.environment.timeouts.total,
             counters,
         },
-    })
+    })))
 }
 
 /// FROM: of a network whose prefix is not at a label's border it is the first zone only, as in `CoreDNS`.

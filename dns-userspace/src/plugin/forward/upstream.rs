@@ -19,7 +19,7 @@ use super::{
     patience::Patience,
     stream::{StreamConfig, Streams},
     tls::Tls,
-    udp::Lanes,
+    udp::{Batch, Lanes},
 };
 
 /// What the properties of a directive say about each of its upstreams.
@@ -59,7 +59,7 @@ pub struct Upstream {
     /// What it counts.
     pub counters: Arc<UpstreamCounters>,
     is_tls: bool,
-    lanes: Lanes,
+    lanes: Arc<Lanes>,
     streams: Streams,
     /// For health checks, which are to open a connection of their own.
     stream_config: StreamConfig,
@@ -134,6 +134,29 @@ impl Upstream {
         let reply = message::decode(&message)?;
         self.counters.replied(reply.rcode, begun.elapsed());
         Ok(reply)
+    }
+
+    /// The same over UDP, sent with a batch; `then` gets the reply.
+    pub fn ask_with(
+        self: &Arc<Self>,
+        batch: &mut Batch,
+        query: &Arc<Query>,
+        patience: Patience,
+        then: impl FnOnce(Result<Reply, ExchangeError>) + Send + 'static,
+    ) {
+        let begun = Instant::now();
+        let upstream = Arc::clone(self);
+        let told = move |message: Result<&[u8], ExchangeError>| {
+            let reply = message.and_then(|message| Ok(message::decode(message)?));
+            if let Ok(reply) = &reply {
+                upstream.counters.replied(reply.rcode, begun.elapsed());
+            }
+            then(reply);
+        };
+        let is_reused = |is_reused| self.counters.connection(Proto::Udp, is_reused);
+        let until = begun + patience.now();
+        self.lanes
+            .put(query, until, is_reused, batch, Box::new(told));
     }
 
     /// Whether it is thought not to be there.

@@ -14,7 +14,7 @@ use super::{
     error::ExchangeError,
     message::Query,
     patience::Patience,
-    policy::Policy,
+    policy::{Order, Policy},
     upstream::Upstream,
 };
 
@@ -42,29 +42,41 @@ pub struct Upstreams {
     pub counters: Arc<ForwardCounters>,
 }
 
+/// An attempt that was made before.
+pub struct First {
+    /// It was the first of these.
+    pub order: Order,
+    /// For all attempts.
+    pub patience: Patience,
+    /// What came of it.
+    pub reply: Result<Reply, ExchangeError>,
+}
+
 /// What came of it, for all who asked the same.
 pub type Walked = Result<Arc<Reply>, Arc<str>>;
 
 impl Upstreams {
     /// Asks one after the other, in the order of the policy, those left out that are down. An attempt that fails
-    /// has the upstream checked.
-    pub async fn ask(&self, query: &Arc<Query>, client_udp: bool) -> Walked {
-        let patience = Patience {
-            step: self.read_timeout,
-            until: Instant::now() + self.total_timeout,
+    /// has the upstream checked. The first attempt may have been made already.
+    pub async fn ask(&self, query: &Arc<Query>, client_udp: bool, first: Option<First>) -> Walked {
+        let (order, patience, mut made) = match first {
+            Some(first) => (first.order, first.patience, Some(first.reply)),
+            None => (self.order(), self.patience(), None),
         };
-        let order = self.policy.order(self.all.len());
         let (mut down, mut attempts, mut failovers) = (0, 0, 0);
         let mut last: Option<ExchangeError> = None;
-        for at in (0..order.len()).cycle() {
-            if patience.is_over() || self.attempts_max.is_some_and(|max| attempts >= max) {
+        for (at, index) in order.iter().enumerate().cycle() {
+            let is_made = made.is_some();
+            if !is_made
+                && (patience.is_over() || self.attempts_max.is_some_and(|max| attempts >= max))
+            {
                 break;
             }
             if at == 0 {
                 down = 0;
             }
-            let mut upstream = &self.all[order[at]];
-            if upstream.is_down() {
+            let mut upstream = &self.all[index];
+            if !is_made && upstream.is_down() {
                 down += 1;
                 if down < self.all.len() {
                     continue;
@@ -76,7 +88,15 @@ impl Upstreams {
                 // Rather the checks are wrong than all of the upstreams.
                 upstream = &self.all[rand::rng().random_range(0..self.all.len())];
             }
-            match self.ask_one(upstream, query, client_udp, patience).await {
+            let reply = match made.take() {
+                Some(Ok(reply)) => {
+                    self.whole(upstream, query, client_udp, patience, reply)
+                        .await
+                }
+                Some(Err(error)) => Err(error),
+                None => self.ask_one(upstream, query, client_udp, patience).await,
+            };
+            match reply {
                 Ok(mut reply) => {
                     if self.failover.contains(&reply.rcode) {
                         failovers += 1;
@@ -103,8 +123,28 @@ impl Upstreams {
         })
     }
 
-    /// One upstream; over TCP too where the reply over UDP is truncated. If that fails, a client over UDP gets the
-    /// truncated reply, and may see for itself.
+    /// How long one query waits.
+    pub fn patience(&self) -> Patience {
+        Patience {
+            step: self.read_timeout,
+            until: Instant::now() + self.total_timeout,
+        }
+    }
+
+    /// Whether a query of a client over UDP goes over UDP to whichever is first.
+    pub fn go_over_udp(&self) -> bool {
+        let mut all = self.all.iter();
+        let is_asked =
+            |upstream: &Arc<Upstream>| upstream.proto(true) == Proto::Udp && !upstream.is_down();
+        !self.force_tcp && all.all(is_asked)
+    }
+
+    /// In which they are asked for one query.
+    pub fn order(&self) -> Order {
+        self.policy.order(self.all.len())
+    }
+
+    /// One upstream.
     async fn ask_one(
         &self,
         upstream: &Arc<Upstream>,
@@ -115,7 +155,26 @@ impl Upstreams {
         let udp = !self.force_tcp && (self.prefer_udp || client_udp);
         let proto = upstream.proto(udp);
         let reply = upstream.exchange(query, proto, patience).await?;
-        if proto != Proto::Udp || !reply.flags.truncated {
+        match proto {
+            Proto::Udp => {
+                self.whole(upstream, query, client_udp, patience, reply)
+                    .await
+            }
+            Proto::Tcp | Proto::Tls => Ok(reply),
+        }
+    }
+
+    /// A reply over UDP; where that is truncated the one over TCP. If that fails, a client over UDP gets the truncated
+    /// reply, and may see for itself.
+    async fn whole(
+        &self,
+        upstream: &Arc<Upstream>,
+        query: &Arc<Query>,
+        client_udp: bool,
+        patience: Patience,
+        reply: Reply,
+    ) -> Result<Reply, ExchangeError> {
+        if !reply.flags.truncated {
             return Ok(reply);
         }
         match upstream.exchange(query, Proto::Tcp, patience).await {

@@ -55,11 +55,15 @@ use hickory_proto::{
 pub use api_server::ApiServer;
 pub(super) use setup::setup;
 
-use super::{Failure, Next, Outcome, Plugin, Reply, Request, Sent, Touch};
+use super::{
+    Failure, Glance, Glanced, Glimpse, Next, Outcome, Plugin, Reply, Request, Sent, Touch, zones::Zones,
+};
 use crate::zone::{Zone, below};
 
 struct Kubernetes {
     cluster: Arc<RwLock<Zone>>,
+    /// Those that it answers in.
+    zones: Zones,
     /// Zones below which what does not exist is somebody else's.
     fallthrough: Vec<Name>,
 }
@@ -115,6 +119,14 @@ impl Plugin for Kubernetes {
             return zone.namespace_of_pod(sent.client.ip()).map(str::to_owned);
         }
         metadata::of_name(sent.name, zone.domain_of(sent.name)?, label)
+    }
+
+    fn glance(&self, query: &Glimpse<'_>, _reply: &mut Glanced<'_>) -> Glance {
+        if self.zones.contain(query.asked.name) {
+            Glance::InDoubt
+        } else {
+            Glance::Next
+        }
     }
 
     fn search_path(&self, request: &Request) -> Option<Vec<Name>> {

@@ -3,7 +3,7 @@
 use hickory_proto::rr::Name;
 
 use super::{
-    super::{Builder, args},
+    super::{Builder, args, zones::Zones},
     Kubernetes,
     api_server::Wish,
 };
@@ -75,12 +75,15 @@ pub(in super::super) fn setup(
         ));
     }
     builder.environment.api_server.wish(wish, directive)?;
+    let mut all = vec![config.origin.clone()];
+    all.extend(config.others.iter().chain(&config.reverse).cloned());
     let cluster = builder.environment.cluster(config).map_err(|error| {
         let remedy = "a restart for other namespaces, labels, pods or endpoints";
         Fault::new(directive.span(), error.to_string(), remedy)
     })?;
     builder.plugins.push(Box::new(Kubernetes {
         cluster,
+        zones: Zones::new(&all),
         fallthrough,
     }));
     Ok(())

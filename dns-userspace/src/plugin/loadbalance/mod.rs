@@ -132,11 +132,13 @@ impl Plugin for LoadBalance {
 
     fn glance(&self, query: &Glimpse<'_>, _reply: &mut Glanced<'_>) -> Glance {
         let rtype = query.asked.query.rtype;
-        // Of other types other records are shuffled, which are not known by then.
         if self.is_plain() && matches!(rtype, RecordType::A | RecordType::AAAA) {
             Glance::Next
         } else {
-            Glance::InDoubt
+            // Of other types other records are shuffled, which are not known by then.
+            Glance::Behind {
+                authentic_data: false,
+            }
         }
     }
 
