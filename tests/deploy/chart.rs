@@ -99,8 +99,8 @@ fn accelerate() -> Result<()> {
     }
     equal("ports", &container["ports"], &Value::Null)?;
     let role = objects.one("Role")?;
-    let rule = json!([{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["coredns"], "verbs": ["list", "watch"]}]);
-    equal("Role", &role["rules"], &rule)
+    let expected = json!([{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["coredns"], "verbs": ["list", "watch"]}]);
+    equal("Role", &role["rules"], &expected)
 }
 
 fn accelerate_else() -> Result<()> {

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Sets of values. (The server's Services have addresses of 10.96.0.0/16 and fd00:10:96::/112.)
+/// Sets of values. (The server's Services have addresses of 10.96.0.0/16 and `fd00:10:96::/112`.)
 const SETS: [&[&str]; 6] = [
     &[],
     &[
