@@ -119,7 +119,7 @@ pub fn measure(quick: bool, services: u32) -> anyhow::Result<Figures> {
         }
         rounds_of.figures(workload, &mut figures);
     }
-    resync(&mut zone, &mut hopzero, services, &mut figures)?;
+    resync(&mut zone, &mut hopzero, services, &mut figures);
     Ok(figures)
 }
 
@@ -145,12 +145,7 @@ impl Steps {
 
 /// Every service changes in one batch. What counts is how long the thread that applies it is without a sign of life: the
 /// lease must be longer.
-fn resync(
-    zone: &mut Zone,
-    hopzero: &mut Hopzero,
-    services: u32,
-    figures: &mut Figures,
-) -> anyhow::Result<()> {
+fn resync(zone: &mut Zone, hopzero: &mut Hopzero, services: u32, figures: &mut Figures) {
     let (mut took, mut longest) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
     for version in 1..=3 {
         let changes = (0..services).map(|number| world::readdressed(number, version));
@@ -184,7 +179,6 @@ fn resync(
         let text = "of it: the longest step without a renewal of the lease, ms";
         figures.add(&format!("{name}.step"), text, "ms", Target::None, longest);
     }
-    Ok(())
 }
 
 /// Every name of the zone, each time into new maps.

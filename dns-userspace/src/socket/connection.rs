@@ -20,7 +20,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{DropReason, Encoded, Known, Path, Sent, Transport, answer, channel::Channel, glance, tcp::Context};
+use super::{
+    DropReason, Encoded, Known, Path, Sent, Transport, answer, channel::Channel, glance,
+    tcp::Context,
+};
 
 /// Queries of one connection that are asked for at a time.
 const QUERIES_MAX: usize = 32;

@@ -136,12 +136,11 @@ impl Plugin for Forward {
             return next.run(request).await;
         }
         let query = Query::forwarded(request);
-        let walked = match request.landed.walk(forward, &query).await {
-            Some(walked) => walked,
-            None => {
-                let _one_of = forward.enter()?;
-                forward.ask(query, request).await
-            }
+        let walked = if let Some(walked) = request.landed.walk(forward, &query).await {
+            walked
+        } else {
+            let _one_of = forward.enter()?;
+            forward.ask(query, request).await
         };
         let reply = walked.map_err(Failure::new)?;
         let is_nodata = reply.rcode == ResponseCode::NoError && reply.answers.is_empty();

@@ -46,12 +46,11 @@ impl Policy {
         let order = &mut indices[..count];
         match self {
             Policy::Random if count > 1 => order.shuffle(&mut rand::rng()),
-            Policy::Random => {}
+            Policy::Random | Policy::Sequential => {}
             Policy::RoundRobin(turn) => {
                 let first = (turn.fetch_add(1, Relaxed).wrapping_add(1)) % count;
                 order[..=first].rotate_right(1);
             }
-            Policy::Sequential => {}
         }
         Order { indices, count }
     }

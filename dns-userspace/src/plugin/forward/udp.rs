@@ -17,7 +17,7 @@
 //! stays open only until its last query is answered or given up.
 
 use std::{
-    io, mem,
+    io,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -189,7 +189,7 @@ impl Lanes {
         }
         let lane = Arc::new(Lane::open(self.to, self.source)?);
         lane.takes_one(QUERIES_MAX, self.age_max);
-        let before = mem::replace(&mut *slot, Some(Arc::clone(&lane)));
+        let before = slot.replace(Arc::clone(&lane));
         drop(slot);
         if let Some(before) = before {
             let mut leaving = lock(&self.leaving);

@@ -56,7 +56,8 @@ pub use api_server::ApiServer;
 pub(super) use setup::setup;
 
 use super::{
-    Failure, Glance, Glanced, Glimpse, Next, Outcome, Plugin, Reply, Request, Sent, Touch, zones::Zones,
+    Failure, Glance, Glanced, Glimpse, Next, Outcome, Plugin, Reply, Request, Sent, Touch,
+    zones::Zones,
 };
 use crate::zone::{Zone, below};
 
