@@ -160,6 +160,9 @@ impl Layer {
             }
         } else if matches!(self, Self::Coredns | Self::Cluster) {
             command.args(["-p", "hopzero-tests", "--test", self.target()]);
+            if self == Self::Cluster {
+                command.args(["--test", "access", "--test", "quickstart"]);
+            }
             command.args(["--", "--nocapture"]);
             let mut peers = vec![("HOPZERO_COREDNS", peers::coredns())];
             if self == Self::Cluster {

@@ -8,4 +8,5 @@ mod metrics;
 mod query;
 mod serve;
 mod stats;
+mod status;
 mod usage;

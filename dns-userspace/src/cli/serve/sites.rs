@@ -20,7 +20,7 @@ use crate::{
         Environment,
         builder::{Failures, PORT_DEFAULT},
         clusters::Clusters,
-        kubernetes::ApiServer,
+        kubernetes::{ApiServer, Programming},
     },
     server::{Allowance, Servers},
     socket::{Only, Server, ServerConfig, Service},
@@ -45,6 +45,8 @@ pub(super) struct Sites {
     pub api_server: ApiServer,
     /// What is counted of it.
     pub cluster_metrics: ClusterMetrics,
+    /// How long it takes until DNS has a change.
+    pub programming: Programming,
 }
 
 impl Sites {
@@ -78,6 +80,7 @@ impl Sites {
             lameduck: Lameduck::default(),
             api_server: ApiServer::default(),
             cluster_metrics: ClusterMetrics::default(),
+            programming: Programming::default(),
         })
     }
 
@@ -97,6 +100,7 @@ impl Sites {
             Allowances::of_servers(Arc::clone(&servers), &environment, answer_for.to_vec());
         let (api_server, cluster_metrics) =
             (environment.api_server.clone(), environment.metrics.of());
+        let programming = environment.metrics.of();
         let live = Live::open(path, environment, allowances.clone(), sha512, servers)?;
         Ok(Sites {
             sockets: Vec::new(),
@@ -106,6 +110,7 @@ impl Sites {
             live: Some(live),
             allowances,
             cluster_metrics,
+            programming,
             api_server,
         })
     }

@@ -41,6 +41,7 @@
 //! [`crate::zone`] has the other differences.
 
 mod api_server;
+mod programming;
 mod setup;
 
 use std::sync::{Arc, RwLock};
@@ -52,6 +53,7 @@ use hickory_proto::{
 };
 
 pub use api_server::ApiServer;
+pub use programming::{Programming, Triggers};
 pub(super) use setup::setup;
 
 use super::{Failure, Next, Outcome, Plugin, Reply, Request, Touch};
