@@ -1,5 +1,6 @@
 //! The benchmarks; `cargo xtask bench` builds and runs them.
 
+mod control;
 mod cpu;
 mod figures;
 mod frames;
@@ -35,9 +36,15 @@ struct Arguments {
     /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// The CoreDNS that `socket` is compared with
+    /// The CoreDNS that `socket` and `control` are compared with
     #[arg(long, value_name = "PATH")]
     coredns: Option<PathBuf>,
+    /// The control plane of `control`
+    #[arg(long, value_name = "PATH")]
+    cluster: Option<PathBuf>,
+    /// Only this part of `control`
+    #[arg(long, value_enum)]
+    part: Option<control::Part>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -52,6 +59,8 @@ enum What {
     Servers,
     /// Cached and forwarded queries per CPU-second of the server's side, beside `CoreDNS`'s
     Socket,
+    /// From an event of the API server to the kernel's answer; memory, answers and load beside `CoreDNS`'s
+    Control,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -67,6 +76,13 @@ fn main() -> anyhow::Result<()> {
         What::Publisher => publisher::measure(quick, services)?,
         What::Servers => servers::measure(quick, services)?,
         What::Socket => socket::measure(quick, arguments.coredns.as_deref())?,
+        What::Control => control::measure(
+            quick,
+            services,
+            arguments.part,
+            arguments.coredns.as_deref(),
+            arguments.cluster.as_deref(),
+        )?,
     };
     figures.print();
     if let Some(file) = arguments.json {

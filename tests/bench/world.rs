@@ -11,7 +11,7 @@ use hopzero::{
 };
 
 /// Eleven letters: `<8>.<11>.svc.cluster.local` has 40 bytes in wire form.
-const NAMESPACE: &str = "benchmark-a";
+pub const NAMESPACE: &str = "benchmark-a";
 /// With an eight-letter host before it: 128 bytes in wire form.
 const LONG_SERVICE: &str = "a-service-whose-name-is-as-long-as-a-label-may-be-which-is-63-x";
 const LONG_NAMESPACE: &str = "a-namespace-of-thirty-four-letters";

@@ -1,4 +1,4 @@
-//! `cargo xtask bench kernel|growth|publisher|servers|socket`: builds what is to be measured, and hands over to the benchmark.
+//! `cargo xtask bench kernel|growth|publisher|servers|socket|control`: builds what is to be measured, and hands over to the benchmark.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,8 @@ times drift on a shared machine. What a figure contains is written at the head o
 
 `servers` wants knot and nsd (Debian's packages of these names); what is missing is said to be SKIPPED.
 
-`socket` wants knot and CoreDNS: the one of --coredns, or else one that is built by `go install` the first time and kept in $XDG_CACHE_HOME/hopzero (~/.cache/hopzero).";
+`socket` wants knot and CoreDNS: the one of --coredns, or else one that is built by `go install` the first time and kept in $XDG_CACHE_HOME/hopzero (~/.cache/hopzero). \
+`control` wants that CoreDNS and the control plane of tests/cluster, which is built and kept in the same way.";
 
 #[derive(clap::Args)]
 #[command(after_help = ABOUT)]
@@ -28,7 +29,7 @@ pub struct Args {
     /// Also write the figures to this file, with machine and versions
     #[arg(long, value_name = "FILE")]
     json: Option<std::path::PathBuf>,
-    /// The `CoreDNS` that `socket` is compared with
+    /// The `CoreDNS` that `socket` and `control` are compared with
     #[arg(long, value_name = "PATH")]
     coredns: Option<std::path::PathBuf>,
     /// Further arguments for the benchmark, after `--`: `-- --services 10000`
@@ -49,6 +50,9 @@ enum What {
     Servers,
     /// Cached and forwarded queries per CPU-second of the server's side beside `CoreDNS`'s (R7), latency, memory
     Socket,
+    /// From an API server's event to the kernel's answer (R8); memory (R9), answers per CPU-second (R3) and what a
+    /// node costs the API server, beside `CoreDNS`
+    Control,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -57,7 +61,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     build_ebpf::build()?;
     let coredns = match args.what {
-        What::Socket => {
+        What::Socket | What::Control => {
             build_daemon()?;
             Some(match &args.coredns {
                 Some(given) => std::path::absolute(given)?,
@@ -82,6 +86,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         What::Publisher => "publisher",
         What::Servers => "servers",
         What::Socket => "socket",
+        What::Control => "control",
     });
     if args.quick {
         command.arg("--quick");
@@ -92,6 +97,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     if let Some(coredns) = coredns {
         command.arg("--coredns").arg(coredns);
+    }
+    if matches!(args.what, What::Control) {
+        command.arg("--cluster").arg(peers::cluster()?);
     }
     command.args(&args.more);
     let status = command.status().context("cannot start cargo")?;

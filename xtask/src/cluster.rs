@@ -1,6 +1,7 @@
 //! `cargo xtask cluster`: a Kubernetes control plane on loopback, to try things with.
 
 use std::{
+    env,
     fs::{self, File},
     io::{BufRead as _, BufReader},
     os::unix::process::CommandExt as _,
@@ -44,8 +45,12 @@ pub fn run(action: &Action) -> Result<ExitCode> {
     }
 }
 
+/// Where it keeps its files: `HOPZERO_CLUSTER_DIR`, so that a test need not end the one that somebody works with.
 fn directory() -> PathBuf {
-    workspace::target_dir().join("cluster")
+    env::var_os("HOPZERO_CLUSTER_DIR").map_or_else(
+        || workspace::target_dir().join("cluster"),
+        |directory| workspace::root().join(directory),
+    )
 }
 
 fn kubeconfig() -> PathBuf {

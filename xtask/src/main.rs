@@ -56,7 +56,7 @@ enum Task {
     Manifests,
     /// Looks for packets that the data plane treats wrongly, on the host, with libFuzzer
     Fuzz(fuzz::Args),
-    /// Measures: `cargo xtask bench kernel`, `growth`, `publisher`, `servers`, `socket`
+    /// Measures: `cargo xtask bench kernel`, `growth`, `publisher`, `servers`, `socket`, `control`
     Bench(bench::Args),
 }
 

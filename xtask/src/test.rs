@@ -183,6 +183,9 @@ impl Layer {
             }
         } else if matches!(self, Self::Coredns | Self::Cluster | Self::Deploy) {
             command.args(["-p", "hopzero-tests", "--test", self.target()]);
+            if self == Self::Cluster {
+                command.args(["--test", "access", "--test", "quickstart"]);
+            }
             command.args(["--", "--nocapture"]);
             if self == Self::Cluster {
                 command.arg("--test-threads=1");

@@ -7,6 +7,7 @@ mod query;
 mod rbac;
 mod serve;
 mod stats;
+mod status;
 
 use std::{net::SocketAddr, process::ExitCode};
 
@@ -20,6 +21,7 @@ Examples:
   Serve a directory of Kubernetes manifests, and ask it:
     hopzero serve --manifests ./manifests &
     hopzero query web.shop.svc.cluster.local
+    hopzero status
     hopzero stats
 
   Answer the pods behind two veths in the kernel, for the cluster DNS address:
@@ -47,6 +49,7 @@ enum Command {
     Serve(Box<serve::Args>),
     Accelerate(Box<accelerate::Args>),
     Query(query::Args),
+    Status(status::Args),
     Stats(stats::Args),
     CheckConfig(check_config::Args),
     Kernel(kernel::Args),
@@ -59,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::main(*args),
         Command::Accelerate(args) => accelerate::main(*args),
         Command::Query(args) => query::main(&args),
+        Command::Status(args) => Ok(status::main(&args)),
         Command::Stats(args) => stats::main(&args),
         Command::CheckConfig(args) => check_config::main(&args),
         Command::Kernel(args) => kernel::main(args),

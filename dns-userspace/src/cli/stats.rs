@@ -146,7 +146,7 @@ fn kernel_rows(kernel: &Value, rows: &mut Vec<Row>) {
     }
 }
 
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(values) if values.is_empty() => "none".to_owned(),
@@ -156,7 +156,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
@@ -187,6 +187,7 @@ mod tests {
             pid: 4711,
             uptime_seconds: 3 * 3600 + 120,
             synchronised: true,
+            cluster: control::ClusterReport::default(),
             kernel: Some(kernel),
             socket: SocketCounters::default().snapshot(),
         };

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! {"version": "0.1.0", "pid": 4711, "uptime_seconds": 86400, "synchronised": true,
+//!  "cluster": {"objects": {"namespaces": 3, "services": 9, …}, "changed_unix": 1767225600, "watches": […]},
 //!  "kernel": null | {"hook": "tc", "devices": ["veth0"], "programs": [{"name": "dns_tc", "id": 7}],
 //!                    "counters": {"answered": 12, "not_ours": 3, …}, "names": 450, "capacity": 1000000},
 //!  "socket": {"queries": {"udp": 1, "tcp": 0}, "answers": {"NOERROR": 1, …}, "truncated": 0,
@@ -33,6 +34,8 @@ pub use server::{Control, ControlError};
 use crate::{
     kernel::{Switch, Switched},
     socket::SocketSnapshot,
+    source::cluster::WatchReport,
+    state::Counts,
 };
 
 /// Where the daemon's control socket is unless `--control` says otherwise.
@@ -49,10 +52,34 @@ pub struct Report {
     pub uptime_seconds: u64,
     /// Whether the zone is complete, and in the kernel if it is to answer.
     pub synchronised: bool,
+    /// What is known of the cluster.
+    #[serde(default)]
+    pub cluster: ClusterReport,
     /// What is attached, and what it counts; absent where only the socket serves.
     pub kernel: Option<serde_json::Value>,
     /// What the socket server counts.
     pub socket: SocketSnapshot,
+}
+
+/// What is known of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClusterReport {
+    /// What is kept of it.
+    pub objects: Counts,
+    /// When it last changed, Unix time: the serial of the zones. 0 before the first change.
+    pub changed_unix: u32,
+    /// The watches at its API server; none where it comes from manifests.
+    pub watches: Vec<WatchReport>,
+}
+
+impl ClusterReport {
+    /// How old what is known may be: since the API server last spoke on the most silent watch. None for manifests, and until
+    /// each watch has been heard.
+    pub fn age_seconds(&self) -> Option<f64> {
+        let ages = self.watches.iter().map(|watch| watch.age_seconds);
+        let ages: Option<Vec<f64>> = ages.collect();
+        ages?.into_iter().reduce(f64::max)
+    }
 }
 
 /// What a client asks for.

@@ -186,7 +186,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        control::{FetchError, Report, fetch, switch},
+        control::{ClusterReport, FetchError, Report, fetch, switch},
         kernel::{Switch, Switched, Target},
         socket::SocketSnapshot,
     };
@@ -212,6 +212,7 @@ mod tests {
             pid: 2,
             uptime_seconds: 3,
             synchronised: true,
+            cluster: ClusterReport::default(),
             kernel: Some(serde_json::json!({"hook": "tc"})),
             socket: SocketSnapshot::default(),
         }

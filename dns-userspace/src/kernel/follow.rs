@@ -161,11 +161,13 @@ impl Follower {
     /// called by who calls [`Self::follow`], after it and whenever there is nothing to follow, every
     /// [`super::RENEWED_EVERY`] at the latest.
     pub fn renew(&mut self) {
-        if let Some(kernel) = &mut self.kernel
-            && let Err(error) = kernel.renew_lease(self.options.lease)
-        {
+        let Some(kernel) = &mut self.kernel else {
+            return;
+        };
+        match kernel.renew_lease(self.options.lease) {
+            Ok(()) => self.status.renewed(self.options.lease),
             // Should it last, the lease runs out.
-            warn!(%error, "the lease is not renewed");
+            Err(error) => warn!(%error, "the lease is not renewed"),
         }
     }
 

@@ -1,6 +1,9 @@
 //! What others may know of the kernel's part, at any time.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use hopzero_common::reason::Reason;
 use serde_json::{Map, Value, json};
@@ -22,6 +25,8 @@ struct Inner {
     loaded: Option<Loaded>,
     figures: Figures,
     tally: Tally,
+    /// Until when the programs answer, if nobody renews that.
+    lease_until: Option<Instant>,
 }
 
 /// The programs that answer.
@@ -65,6 +70,10 @@ impl Status {
         report["builds_failed"] = json!(figures.builds_failed);
         report["growths"] = json!(figures.growths);
         report["growths_failed"] = json!(figures.growths_failed);
+        // Each larger table, and each step of many changes, has the programs turn to another index.
+        report["generation"] = json!(1 + figures.flips + figures.growths);
+        let left = (inner.lease_until).map(|until| until.saturating_duration_since(Instant::now()));
+        report["lease_seconds"] = json!(left.unwrap_or_default().as_secs_f64());
         let off = loaded.switches.off();
         report["hooks_off"] = json!(off.hooks);
         report["zones_off"] = json!(off.zones);
@@ -126,6 +135,11 @@ impl Status {
         let inner = self.lock();
         let loaded = inner.loaded.as_ref().ok_or(SwitchError::NotAttached)?;
         loaded.switches.set(switch)
+    }
+
+    /// The programs answer for another `lease`.
+    pub(super) fn renewed(&self, lease: Duration) {
+        self.lock().lease_until = Some(Instant::now() + lease);
     }
 
     pub(super) fn figures(&self, figures: Figures) {

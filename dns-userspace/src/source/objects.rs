@@ -22,6 +22,17 @@ pub struct ObjectMeta {
     pub deletion_timestamp: Option<String>,
     /// What selectors see.
     pub labels: Option<BTreeMap<String, String>>,
+    /// The annotations that are read.
+    pub annotations: Option<Annotations>,
+}
+
+/// Of the annotations, which may be long, only this one is read.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Annotations {
+    /// When endpoints changed, of which the controller made the slice: for how long that takes.
+    #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
+    pub last_change: Option<String>,
 }
 
 /// `v1/Namespace`

@@ -6,6 +6,7 @@
 //! itself is long, never what the cluster is.
 
 mod addresses;
+mod counts;
 mod pods;
 mod scope;
 mod slim;
@@ -16,6 +17,7 @@ mod view;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use addresses::{Addresses, Owner, common_prefix_bits};
+pub use counts::Counts;
 pub use pods::Pods;
 pub use slim::{Port, Protocol, SERVICE_NAME_LABEL, Service, Slice, address_label, is_label};
 pub use touched::Touched;

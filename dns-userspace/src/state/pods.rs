@@ -33,6 +33,11 @@ impl Pods {
         (*owned == address).then_some(namespace)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
     /// The pod has this address from now on, or none.
     pub(super) fn set(&mut self, namespace: &str, name: &str, address: Option<IpAddr>) {
         let key: (Box<str>, Box<str>) = (namespace.into(), name.into());

@@ -178,6 +178,11 @@ impl Slice {
         self.named.is_empty() && self.unnamed.is_empty()
     }
 
+    /// How many addresses of endpoints it has.
+    pub fn len(&self) -> usize {
+        self.named.len() + self.unnamed.len()
+    }
+
     /// Every endpoint's host label and address.
     pub fn endpoints(&self) -> impl Iterator<Item = (Cow<'_, str>, IpAddr)> {
         let named = self

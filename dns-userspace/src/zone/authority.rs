@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     source::{Batch, Change},
-    state::{Service, ServiceView, State, Touched},
+    state::{Counts, Service, ServiceView, State, Touched},
 };
 
 /// Namespace and name of the service that fronts DNS.
@@ -163,6 +163,22 @@ impl Zone {
     /// Whether everything that existed at the start is in.
     pub fn is_synchronised(&self) -> bool {
         self.synchronised
+    }
+
+    /// What is known of the cluster.
+    pub fn counts(&self) -> Counts {
+        self.state.counts()
+    }
+
+    /// Unix time of the last change; 0 before the first.
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    /// Whether a service has no address of its own; none if there is no such service.
+    pub fn is_headless(&self, namespace: &str, service: &str) -> Option<bool> {
+        let view = self.state.service(namespace, service)?;
+        Some(*view.service == Service::Headless)
     }
 
     /// How the zone is named and timed; names are in lower case.

@@ -8,5 +8,6 @@ mod metrics;
 mod query;
 mod serve;
 mod stats;
+mod status;
 mod tls;
 mod usage;

@@ -16,7 +16,7 @@
 //! nsd, since they have one CPU. They leave out what hopzero does (minimal answers), and have no rate limit.
 
 pub mod burst;
-mod contents;
+pub mod contents;
 pub mod daemon;
 mod ours;
 

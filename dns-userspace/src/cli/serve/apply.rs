@@ -14,7 +14,10 @@ use tokio::{
 
 use crate::{
     kernel::{Changes, Follower, Pod, RENEWED_EVERY},
-    plugin::clusters::Clusters,
+    plugin::{
+        clusters::Clusters,
+        kubernetes::{Programming, Triggers},
+    },
     server::Allowance,
     source::Batch,
     zone::{Kept, OwnerName, Zone},
@@ -112,6 +115,7 @@ pub(super) fn apply(
     mut steps: Steps,
     zones: &Clusters,
     follower: Option<Follower>,
+    programming: &Programming,
     synchronised: impl FnOnce(usize),
 ) -> anyhow::Result<()> {
     let mut kernel = Kernel {
@@ -136,8 +140,10 @@ pub(super) fn apply(
             Step::Test => kernel.test(),
             Step::Allow(allowance) => kernel.allow(allowance)?,
             Step::Apply(batch) => {
+                let triggers = Triggers::of(&batch);
                 let mut is_synchronised = true;
-                for zone in zones.hold().iter() {
+                let zones = zones.hold();
+                for zone in zones.iter() {
                     // A large batch takes seconds, and the kernel answers as of before it meanwhile: while it makes
                     // progress, which is here or in the publisher, that is renewed.
                     let mut progress = kernel.progress();
@@ -154,6 +160,15 @@ pub(super) fn apply(
                     is_synchronised &= read(zone)?.is_synchronised();
                     tracing::debug!(touched = touched.len(), "applied");
                 }
+                if !triggers.is_empty()
+                    && let Some(zone) = zones.first()
+                {
+                    let zone = read(zone)?;
+                    programming.applied(&triggers, SystemTime::now(), |namespace, service| {
+                        zone.is_headless(namespace, service)
+                    });
+                }
+                drop(zones);
                 if is_synchronised && let Some(synchronised) = synchronised.take() {
                     synchronised(names);
                 }
@@ -337,7 +352,8 @@ mod tests {
         let runtime = Handle::current();
         let applying = thread::spawn(move || {
             let _entered = runtime.enter();
-            apply(steps, &zones.to_vec().into(), None, |_| ())
+            let programming = Programming::default();
+            apply(steps, &zones.to_vec().into(), None, &programming, |_| ())
         });
         let is_kept = |zone: &RwLock<Zone>, text: &str| {
             zone.read().unwrap().node(&name(text)) == Node::SocketOnly

@@ -35,10 +35,11 @@ use super::{
     source::Origin,
 };
 use crate::{
-    control::{self, Control, Reply, Report, Request, SwitchReply},
+    control::{self, ClusterReport, Control, Reply, Report, Request, SwitchReply},
     kernel::{Changes, Follower, Options as KernelOptions, Selection, SwitchError, Watch},
+    plugin::clusters::Clusters,
     socket::SocketCounters,
-    source::Source,
+    source::{Source, cluster::ClusterMetrics},
 };
 
 /// Batches that wait for the zone. A source that is faster waits.
@@ -114,12 +115,14 @@ pub(in crate::cli) async fn run_sites(
     let listen = listed(&sites.addresses());
     if let Some(control) = control {
         let (synchronised, counters) = (Arc::clone(&synchronised), Arc::clone(&counters));
+        let (zones, watches) = (sites.zones.clone(), sites.cluster_metrics.clone());
         let reply = move |request| match request {
             Request::Report => Reply::Report(Box::new(Report {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
                 uptime_seconds: started.elapsed().as_secs(),
                 synchronised: synchronised.load(Ordering::Acquire),
+                cluster: cluster(&zones, &watches),
                 kernel: kernel.as_ref().map(|status| status.report()),
                 socket: counters.snapshot(),
             })),
@@ -147,7 +150,7 @@ pub(in crate::cli) async fn run_sites(
     let (sender, changes) = mpsc::channel(BATCHES_MAX);
     let following = source.run(sender, stop.clone());
     let (ended, applying) = oneshot::channel();
-    let zones = sites.zones;
+    let (zones, programming) = (sites.zones, sites.programming);
     let steps = Steps::new(changes, sites.allowances.subscribe(), pods);
     let steps = steps.with_addresses(options.addresses);
     let runtime = Handle::current();
@@ -156,7 +159,7 @@ pub(in crate::cli) async fn run_sites(
         .name(APPLY_THREAD.to_owned())
         .spawn(move || {
             let _entered = runtime.enter();
-            let result = apply(steps, &zones, follower, |names| {
+            let result = apply(steps, &zones, follower, &programming, |names| {
                 synchronised.store(true, Ordering::Release);
                 tracing::info!(
                     listen,
@@ -215,6 +218,22 @@ fn follow_pods(
         });
     }
     Ok(changes)
+}
+
+/// What is known of the cluster; all zones have the same, but for what each shows.
+fn cluster(zones: &Clusters, watches: &ClusterMetrics) -> ClusterReport {
+    let zone = zones.hold().first().map(Arc::clone);
+    // One that is half changed says nothing.
+    let known = zone.and_then(|zone| {
+        let zone = zone.read().ok()?;
+        Some((zone.counts(), zone.serial()))
+    });
+    let (objects, changed_unix) = known.unwrap_or_default();
+    ClusterReport {
+        objects,
+        changed_unix,
+        watches: watches.watches(),
+    }
 }
 
 fn listed(addresses: &[SocketAddr]) -> String {

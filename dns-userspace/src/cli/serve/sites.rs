@@ -20,7 +20,7 @@ use crate::{
         Environment,
         builder::{Failures, PORT_DEFAULT},
         clusters::Clusters,
-        kubernetes::ApiServer,
+        kubernetes::{ApiServer, Programming},
     },
     server::{Allowance, Servers},
     socket::{Only, Server, ServerConfig, Service},
@@ -45,6 +45,8 @@ pub(in crate::cli) struct Sites {
     pub api_server: ApiServer,
     /// What is counted of it.
     pub cluster_metrics: ClusterMetrics,
+    /// How long it takes until DNS has a change.
+    pub programming: Programming,
 }
 
 impl Sites {
@@ -79,6 +81,7 @@ impl Sites {
             lameduck: Lameduck::default(),
             api_server: ApiServer::default(),
             cluster_metrics: ClusterMetrics::default(),
+            programming: Programming::default(),
         })
     }
 
@@ -98,6 +101,7 @@ impl Sites {
             Allowances::of_servers(Arc::clone(&servers), &environment, answer_for.to_vec());
         let (api_server, cluster_metrics) =
             (environment.api_server.clone(), environment.metrics.of());
+        let programming = environment.metrics.of();
         let live = Live::open(path, environment, allowances.clone(), sha512, servers)?;
         Ok(Sites {
             sockets: Vec::new(),
@@ -107,6 +111,7 @@ impl Sites {
             live: Some(live),
             allowances,
             cluster_metrics,
+            programming,
             api_server,
         })
     }
@@ -122,6 +127,7 @@ impl Sites {
             lameduck: Lameduck::default(),
             api_server: environment.api_server.clone(),
             cluster_metrics: environment.metrics.of(),
+            programming: environment.metrics.of(),
         }
     }
 

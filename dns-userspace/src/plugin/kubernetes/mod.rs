@@ -42,6 +42,7 @@
 
 mod api_server;
 mod metadata;
+mod programming;
 mod setup;
 
 use std::sync::{Arc, RwLock};
@@ -53,6 +54,7 @@ use hickory_proto::{
 };
 
 pub use api_server::ApiServer;
+pub use programming::{Programming, Triggers};
 pub(super) use setup::setup;
 
 use super::{

@@ -151,6 +151,15 @@ impl Collector for KernelMetrics {
                 ConstGauge::new(value).encode(gauge)?;
             }
         }
+        if let Some(seconds) = report["lease_seconds"].as_f64() {
+            let gauge = encoder.encode_descriptor(
+                "hopzero_kernel_lease_seconds",
+                "How long the kernel answers if the daemon does no more; 0: it passes everything",
+                None,
+                MetricType::Gauge,
+            )?;
+            ConstGauge::new(seconds).encode(gauge)?;
+        }
         let mut devices = encoder.encode_descriptor(
             "hopzero_kernel_device",
             "Devices at which the kernel answers",
@@ -203,7 +212,7 @@ mod tests {
         fn report(&self) -> Value {
             json!({
                 "counters": {"answered": 12, "lease": 2},
-                "names": 7, "capacity": 1024, "bytes": 4096,
+                "names": 7, "capacity": 1024, "bytes": 4096, "lease_seconds": 2.5,
                 "devices": [{"device": "eth0", "mode": "xdp"}],
             })
         }
@@ -223,6 +232,7 @@ mod tests {
             r#"hopzero_kernel_answers_total{hook="tc",rcode="NXDOMAIN"} 17"#,
             r#"hopzero_kernel_packets_total{reason="lease"} 2"#,
             "hopzero_kernel_names_max 1024",
+            "hopzero_kernel_lease_seconds 2.5",
             r#"hopzero_kernel_device{device="eth0",mode="xdp"} 1"#,
         ] {
             assert!(text.lines().any(|have| have == line), "{line}\n{text}");

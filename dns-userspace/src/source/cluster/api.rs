@@ -117,6 +117,17 @@ impl Api {
         page.try_map(|object| Ok((key_of(&object), version_of(&object)?)))
     }
 
+    /// Whether the audit may list, too, by the name of one object: streaming needs the verb `watch` alone, and that the
+    /// other one is missing is better said at the start than in ten minutes.
+    pub async fn may_list(&self) -> Result<(), Trouble> {
+        let params = ListParams {
+            limit: Some(1),
+            ..self.list_params(None)
+        };
+        let request = Request::new(self.watched.resource.path).list_metadata(&params);
+        self.page_of::<Namespace>(request).await.map(|_| ())
+    }
+
     /// The events after a version; or, `with_list`, everything first.
     pub async fn watch(&self, after: Version, with_list: bool) -> Result<Events, Trouble> {
         let params = WatchParams {

@@ -144,6 +144,9 @@ impl Follower {
         };
         self.streams = Some(streams);
         if streams {
+            if self.latch.is_some() {
+                self.api.may_list().await?;
+            }
             match self.streamed_list().await {
                 // The feature may be off.
                 Err(Trouble::Unsupported(_)) => self.streams = Some(false),

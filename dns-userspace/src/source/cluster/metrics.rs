@@ -1,12 +1,24 @@
 //! What is counted of the cluster, for `/metrics`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
+    metrics::{
+        MetricType,
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+    },
     registry::Registry,
 };
+use serde::{Deserialize, Serialize};
 
 use super::trouble::Trouble;
 use crate::plugin::metrics::Families;
@@ -20,6 +32,74 @@ pub struct ClusterMetrics {
     repairs: Family<WatchLabel, Counter>,
     errors: Family<ErrorLabels, Counter>,
     contact: Family<WatchLabel, Gauge>,
+    watches: Watches,
+}
+
+/// A watch, as `hopzero status` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WatchReport {
+    /// What is watched.
+    pub watch: String,
+    /// Objects that are held.
+    pub objects: u64,
+    /// Since the API server last said something; none before its first list is complete.
+    pub age_seconds: Option<f64>,
+    /// Complete lists that were taken in; all but the first are relists.
+    pub lists: u64,
+    /// Changes that no event had told, found by an audit.
+    pub audit_repairs: u64,
+}
+
+/// The same in numbers, by name.
+#[derive(Clone, Debug, Default)]
+struct Watches(Arc<Mutex<BTreeMap<&'static str, Watch>>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Watch {
+    objects: u64,
+    heard: Option<Instant>,
+    lists: u64,
+    repairs: u64,
+}
+
+impl Watches {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Watch>> {
+        // Whoever panicked has left whole numbers behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClusterMetrics {
+    /// Each watch as it is; none where the cluster is not an API server's.
+    pub fn watches(&self) -> Vec<WatchReport> {
+        let watches = self.watches.lock();
+        let report = |(name, watch): (&&str, &Watch)| WatchReport {
+            watch: (*name).to_owned(),
+            objects: watch.objects,
+            age_seconds: watch.heard.map(|at| at.elapsed().as_secs_f64()),
+            lists: watch.lists,
+            audit_repairs: watch.repairs,
+        };
+        watches.iter().map(report).collect()
+    }
+}
+
+impl Collector for Watches {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(
+            "hopzero_kubernetes_data_age_seconds",
+            "Since the API server last said something",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (name, watch) in &*self.lock() {
+            if let Some(heard) = watch.heard {
+                let age = ConstGauge::new(heard.elapsed().as_secs_f64());
+                age.encode(family.encode_family(&[("watch", *name)])?)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,6 +145,7 @@ impl Families for ClusterMetrics {
             "When the API server last said something; the data is as old as that",
             self.contact.clone(),
         );
+        registry.register_collector(Box::new(self.watches.clone()));
     }
 }
 
@@ -81,6 +162,7 @@ impl Counted {
         let label = WatchLabel { watch };
         // What never happened is 0, not absent.
         metrics.repairs.get_or_create(&label).inc_by(0);
+        metrics.watches.lock().entry(watch).or_default();
         Self {
             metrics: metrics.clone(),
             label,
@@ -89,6 +171,10 @@ impl Counted {
 
     /// So many objects are held, and the API server has just been heard.
     pub fn heard(&self, objects: usize) {
+        self.note(|watch| {
+            watch.objects = objects as u64;
+            watch.heard = Some(Instant::now());
+        });
         let objects = i64::try_from(objects).unwrap_or(i64::MAX);
         self.metrics.objects.get_or_create(&self.label).set(objects);
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -102,6 +188,10 @@ impl Counted {
     pub fn listed(&self, repairs: usize) {
         self.metrics.lists.get_or_create(&self.label).inc();
         let repairs = u64::try_from(repairs).unwrap_or(u64::MAX);
+        self.note(|watch| {
+            watch.lists += 1;
+            watch.repairs += repairs;
+        });
         self.metrics
             .repairs
             .get_or_create(&self.label)
@@ -111,6 +201,16 @@ impl Counted {
     /// An audit went through.
     pub fn audited(&self) {
         self.metrics.audits.get_or_create(&self.label).inc();
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Watch)) {
+        change(
+            self.metrics
+                .watches
+                .lock()
+                .entry(self.label.watch)
+                .or_default(),
+        );
     }
 
     /// Something went wrong.

@@ -32,7 +32,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use connection::{Access, Connection, ConnectionError, Limits};
-pub use metrics::ClusterMetrics;
+pub use metrics::{ClusterMetrics, WatchReport};
 pub use resources::{Resource, Slices, Wanted, Watched};
 
 use self::{api::Api, follow::Follower, metrics::Counted};
