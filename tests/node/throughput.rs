@@ -7,6 +7,7 @@ use std::{
     env,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -28,7 +29,9 @@ const RATIO_MIN: f64 = 0.8;
 const CHUNK: usize = 128 * 1024;
 /// A datagram that is no query.
 const DATAGRAM: usize = 64;
-const PORT: u16 = 7777;
+/// Each time another: a listener that is closed goes on listening for as long as a process that another test has forked has
+/// not begun its program.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(7777);
 
 pub fn tests() -> Vec<Test> {
     vec![Test::new("node::throughput", throughput)]
@@ -52,7 +55,10 @@ fn throughput() -> Result<()> {
     let _daemon = Daemon::spawn(home.serve(&node.namespace, &arguments)?, &home)?.ready()?;
     ensure!(attached(&node.namespace, &with.device)?.len() == 1);
     ensure!(attached(&node.namespace, &without.device)?.is_empty());
-    let at = |number: u8, end: u8| SocketAddr::from(([10, 244, number, end], PORT));
+    let at = |number: u8, end: u8| {
+        let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+        SocketAddr::from(([10, 244, number, end], port))
+    };
     let measures: [(&str, Measure); 3] = [
         ("TCP, pod to node, bytes", |pod, node, _, of_node| {
             tcp(pod, node, of_node)
