@@ -6,7 +6,7 @@ use crate::workspace;
 
 const QEMU: &str = "qemu-system-x86_64";
 /// A machine that hangs is ended after so long.
-const PATIENCE_SECONDS: u32 = 300;
+const PATIENCE_SECONDS: u32 = 900;
 /// The files of the tests are in it twice while they are unpacked.
 const MEMORY: &str = "1024";
 
