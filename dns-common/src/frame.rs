@@ -51,7 +51,8 @@ const UDP: u8 = 17;
 pub enum LinkLayer {
     /// The kernel has classified the packet as for this device (tc: `PACKET_HOST`).
     Ours,
-    /// The kernel has classified it as for somebody else.
+    /// The kernel has classified it as for another address than the device's (tc). That may be ours all the same, if it is in
+    /// [`Control::macs`]: what comes in at a port of a bridge is for the bridge.
     Foreign,
     /// Nothing (XDP): the destination must be in [`Control::macs`].
     Unknown,
@@ -88,22 +89,21 @@ pub fn parse(
         ETHERTYPE_VLAN | ETHERTYPE_QINQ => return Err(Reason::Vlan),
         _ => return Err(Reason::NotIp),
     };
-    match link {
-        LinkLayer::Ours => Ok(frame),
-        LinkLayer::Foreign => Err(Reason::DestinationMac),
-        LinkLayer::Unknown => {
-            // The upper half-word is neither the packet's address nor the device's.
-            let destination = ethernet.read::<u64, 0>() << 16;
-            let device = control
-                .macs
-                .iter()
-                .take(control.macs_count as usize)
-                .find(|mac| **mac << 16 == destination);
-            let mac = device.ok_or(Reason::DestinationMac)?;
-            frame.limit = (mac / MAC_LIMITED) as u32 & 1;
-            Ok(frame)
-        }
+    if link == LinkLayer::Ours {
+        return Ok(frame);
     }
+    // The upper half-word is neither the packet's address nor the device's.
+    let destination = ethernet.read::<u64, 0>() << 16;
+    let device = control
+        .macs
+        .iter()
+        .take(control.macs_count as usize)
+        .find(|mac| **mac << 16 == destination);
+    let mac = device.ok_or(Reason::DestinationMac)?;
+    if link == LinkLayer::Unknown {
+        frame.limit = (mac / MAC_LIMITED) as u32 & 1;
+    }
+    Ok(frame)
 }
 
 /// A frame with a tag in it.

@@ -107,7 +107,7 @@ use crate::limits::{
 };
 
 /// Version of everything in this module. Pinned maps with another version are not touched.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// A bucket of the index: eight entries, one cache line. An empty entry is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -473,7 +473,7 @@ pub struct Query {
     pub edns_size: u16,
     /// 1 if there is an OPT record.
     pub has_opt: u8,
-    /// 1 if its DO bit is set (RFC 3225).
+    /// 1 if there is one, and its DO bit is set (RFC 3225).
     pub dnssec_ok: u8,
     /// Byte 2 of the header: opcode is QUERY, QR and TC are zero.
     pub flags2: u8,
@@ -536,6 +536,24 @@ impl Selection {
         truncated: 0,
         reserved: 0,
     };
+
+    /// Encoded records, of the answer or of other sections, and no addresses.
+    ///
+    /// Nothing more than needed is stored: of a longer run of zeros LLVM makes a loop over bytes, and who then loads words
+    /// waits for all of it.
+    #[inline(always)]
+    pub fn set_encoded(&mut self, word: u32, len: u32, records_len: u32, owner: u32) {
+        self.other_word = word;
+        self.other_len = len;
+        self.addresses = 0;
+        self.records_len = records_len;
+        self.owner = owner;
+        self.answers = 0;
+        self.additionals = 0;
+        self.authority = 0;
+        self.rcode = 0;
+        self.truncated = 0;
+    }
 }
 
 const _: () = {

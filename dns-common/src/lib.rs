@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`limits`] | every limit, with its unit |
 //! | [`reason`] | why a packet was answered or passed: return value, counter index, metric label |
+//! | [`counter`] | where a packet is counted, and what that place says |
 //! | [`layout`] | the types in the maps, and why they look as they do |
 //! | [`record`] | the encoder of a record, and its check |
 //! | [`packet`] | bounded access to packet bytes |
@@ -21,6 +22,7 @@
 //! | [`limit`] | how many answers a network may be sent |
 //! | [`answer`] | writes the answer over the query |
 //! | [`respond`] | all of it in order |
+//! | [`probe`] | the self-test of a device |
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![allow(
@@ -38,6 +40,7 @@ compile_error!("names are folded and compared as little-endian words; bpfel and 
 
 pub mod answer;
 pub mod checksum;
+pub mod counter;
 pub mod frame;
 pub mod layout;
 pub mod limit;
@@ -47,6 +50,7 @@ pub mod message;
 pub mod name;
 pub mod negative;
 pub mod packet;
+pub mod probe;
 pub mod reason;
 pub mod record;
 pub mod respond;

@@ -51,11 +51,15 @@ pub fn find<T: Table>(table: &T, control: &Control, scratch: &mut Scratch) -> Re
     let words = scratch.query.name_words as usize;
     // The SOA of a zone is of the apex's name: it may stand where the apex's record was.
     let mut difference = scratch.record[1] & u64::from(FLAG_SOA) << 16;
-    for index in 0..NAME_WORDS_MAX {
+    for index in (0..NAME_WORDS_MAX).step_by(4) {
         if index >= words {
             break;
         }
-        difference |= scratch.name[index] ^ scratch.record[2 + index];
+        for index in index..index + 4 {
+            if index < words {
+                difference |= scratch.name[index] ^ scratch.record[2 + index];
+            }
+        }
     }
     if difference == 0 {
         Ok(())

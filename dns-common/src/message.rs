@@ -100,6 +100,7 @@ pub fn parse(packet: Packet, control: &Control, scratch: &mut Scratch) -> Result
         return parse_opt(packet, after, end, query);
     }
     query.has_opt = 0;
+    query.dnssec_ok = 0;
     if after == end {
         Ok(())
     } else {

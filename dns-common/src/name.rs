@@ -20,6 +20,13 @@ pub const fn fold(word: u64) -> u64 {
     word | upper >> 2
 }
 
+/// Whether folding may change anything: there is a byte with bit 6 and without bit 5, as upper-case letters are.
+#[inline(always)]
+const fn may_fold(word: u64) -> bool {
+    const BIT6: u64 = 0x40 * ONES;
+    word & !(word << 1) & BIT6 != 0
+}
+
 /// Bit 7 of the first zero byte, or 0 if there is none.
 #[inline(always)]
 const fn first_zero(word: u64) -> u64 {
@@ -92,7 +99,8 @@ pub fn read(packet: Packet, offset: usize, seed: u64, scratch: &mut Scratch) -> 
         if first_zero(word) != 0 {
             break word;
         }
-        let folded = fold(word);
+        // Names are asked in lower case, nearly always.
+        let folded = if may_fold(word) { fold(word) } else { word };
         scratch.name[index] = folded;
         hasher = hasher.add(folded);
         index += 1;
@@ -130,6 +138,24 @@ pub fn hash_of(words: &[u64], seed: u64) -> u64 {
         .finish()
 }
 
+/// The hash of a folded name in wire form.
+pub fn hash_of_wire(folded: &[u8], seed: u64) -> u64 {
+    let mut hasher = Hasher::new(seed);
+    let mut words = folded.chunks_exact(8);
+    for word in &mut words {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(word);
+        hasher = hasher.add(u64::from_le_bytes(bytes));
+    }
+    let rest = words.remainder();
+    if !rest.is_empty() {
+        let mut bytes = [0; 8];
+        bytes[..rest.len()].copy_from_slice(rest);
+        hasher = hasher.add(u64::from_le_bytes(bytes));
+    }
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,9 +170,21 @@ mod tests {
                     word[at] = byte;
                     let mut folded = word;
                     folded[at] = byte.to_ascii_lowercase();
-                    assert_eq!(fold(u64::from_le_bytes(word)).to_le_bytes(), folded);
+                    let word = u64::from_le_bytes(word);
+                    assert_eq!(fold(word).to_le_bytes(), folded);
+                    assert!(may_fold(word) || fold(word) == word);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_name_and_its_words_have_one_hash() {
+        let name = b"\x07service\x09namespace\x03svc\x07cluster\x05local\0";
+        for start in 0..name.len() {
+            let mut words = [0; NAME_WORDS_MAX];
+            let count = words_of(&name[start..], &mut words);
+            assert_eq!(hash_of_wire(&name[start..], 7), hash_of(&words[..count], 7));
         }
     }
 

@@ -48,7 +48,7 @@
 //! passes.
 
 use crate::{
-    layout::{Control, Entry, Scratch, Selection, ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry},
+    layout::{Control, Entry, Scratch, ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry},
     limits::{HEADER_BYTES, LABELS_MAX, NAME_BYTES_MAX, NAME_WORDS_MAX},
     lookup::{self, Table},
     packet::{launder, opaque},
@@ -144,15 +144,12 @@ pub fn select<T: Table>(
     if difference != 0 || other as u16 != TYPE_SOA {
         return Err(Reason::Inconsistent);
     }
-    scratch.selection = Selection {
-        other_word: word as u32 + 1,
-        other_len: header.other_len() as u32,
-        records_len: POINTER_BYTES + header.other_len() as u32,
-        owner: HEADER_BYTES as u32 + owner,
-        authority: 1,
-        rcode,
-        ..Selection::NONE
-    };
+    let len = header.other_len() as u32;
+    let selection = &mut scratch.selection;
+    let owner = HEADER_BYTES as u32 + owner;
+    selection.set_encoded(word as u32 + 1, len, POINTER_BYTES + len, owner);
+    selection.authority = 1;
+    selection.rcode = rcode;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Why a packet was answered or passed on: one enum is return value, counter index, metric label and
+//! Why a packet was answered or passed on: one enum is return value, counter (with [`crate::counter`]), metric label and
 //! the text of `hopzero stats`.
 
 macro_rules! reasons {

@@ -5,8 +5,7 @@ use crate::{
         FLAG_A_TOO_LARGE, FLAG_AAAA_TOO_LARGE, FLAG_ALIAS, FLAG_OTHER_ELSEWHERE, FLAG_SOA,
         FLAG_SOCKET_ONLY, FLAG_SRV_ELSEWHERE, Scratch,
     },
-    limits::{A_MAX, AAAA_MAX, CELL_WORDS, NAME_WORDS_MAX, OTHER_BYTES_MAX},
-    name,
+    limits::{A_MAX, AAAA_MAX, CELL_WORDS, OTHER_BYTES_MAX},
 };
 
 /// Odd constants, one for each word of a cell: a change of any bit of any word changes the check, and
@@ -190,11 +189,8 @@ pub fn encode(contents: &Contents, record: &mut Record) -> Result<usize, Unencod
         return Err(Unencodable);
     }
     let words = &mut record.0;
-    words.fill(0);
-    let mut name = [0; NAME_WORDS_MAX];
-    let name_words = name::words_of(contents.name, &mut name);
-    words[2..2 + name_words].copy_from_slice(&name[..name_words]);
-    let mut next = 2 + name_words;
+    let mut next = 2;
+    next += put_bytes(&mut words[next..], contents.name);
     let mut flags = if contents.soa { FLAG_SOA } else { 0 };
     let (mut a_count, mut aaaa_count, mut other_len) = (0, 0, 0);
     if contents.socket_only {
@@ -251,6 +247,7 @@ pub fn encode(contents: &Contents, record: &mut Record) -> Result<usize, Unencod
         | (aaaa_count as u64) << 32
         | (other_len as u64) << 48;
     let cells = next.div_ceil(CELL_WORDS);
+    words[next..cells * CELL_WORDS].fill(0);
     words[0] = u64::from(contents.ttl) << 32;
     words[0] |= u64::from(check(&words[..cells * CELL_WORDS]));
     Ok(cells)

@@ -2,6 +2,7 @@
 
 use crate::{
     answer::{self, Found},
+    counter::Hook,
     frame::{self, LinkLayer, Tag},
     layout::{
         CONTROL_ANSWERING, CONTROL_ZONES_OFF_SHIFT, Control, Frame, LIMIT_EXCEEDED, LIMIT_NONE,
@@ -21,8 +22,8 @@ pub struct NoRoom;
 
 /// A packet that can be resized, and the maps.
 pub trait Environment: Table + Buckets {
-    /// The bit of [`Control::flags`] that switches this hook off.
-    const OFF: u32;
+    /// Where the program runs.
+    const HOOK: Hook;
     /// The packet as it is now. Pointers of an earlier call are void after [`Self::resize`].
     fn packet(&self) -> Packet;
     /// Makes the packet `bytes` long, cutting or growing its end.
@@ -65,7 +66,7 @@ fn try_respond<E: Environment>(
     control: &Control,
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
-    if control.flags & (CONTROL_ANSWERING | E::OFF) != CONTROL_ANSWERING {
+    if control.flags & (CONTROL_ANSWERING | E::HOOK.off()) != CONTROL_ANSWERING {
         return Err(if control.flags & CONTROL_ANSWERING == 0 {
             Reason::NotAnswering
         } else {

@@ -10,8 +10,9 @@ use aya_ebpf::{
 };
 use hopzero_common::{
     checksum,
+    counter::Hook,
     frame::{LinkLayer, Tag},
-    layout::{CONTROL_TC_OFF, CONTROL_XDP_OFF, Frame},
+    layout::Frame,
     limit::Buckets,
     limits::{BUCKET_ENTRIES, CELL_WORDS},
     lookup::Table,
@@ -39,7 +40,7 @@ const UDP_CHECKSUM: usize = 6;
 pub struct Xdp<'a>(pub &'a XdpContext);
 
 impl Environment for Xdp<'_> {
-    const OFF: u32 = CONTROL_XDP_OFF;
+    const HOOK: Hook = Hook::Xdp;
 
     #[inline(always)]
     fn packet(&self) -> Packet {
@@ -81,7 +82,7 @@ impl Tc<'_> {
 }
 
 impl Environment for Tc<'_> {
-    const OFF: u32 = CONTROL_TC_OFF;
+    const HOOK: Hook = Hook::Tc;
 
     #[inline(always)]
     fn packet(&self) -> Packet {

@@ -2,16 +2,17 @@
 //!
 //! The programs read what the daemon wrote and decide nothing. Every way out but an answer is
 //! "pass": `XDP_PASS` and `TC_ACT_UNSPEC`, which lets the programs behind ours run as if ours were not
-//! there. No program drops or aborts.
+//! there. No program that answers drops or aborts.
 #![no_std]
 #![no_main]
 
 mod environment;
 mod maps;
+mod probe;
 
 use aya_ebpf::{
     bindings::{
-        TC_ACT_UNSPEC,
+        TC_ACT_SHOT, TC_ACT_UNSPEC,
         xdp_action::{XDP_PASS, XDP_TX},
     },
     helpers::bpf_redirect,
@@ -20,6 +21,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use hopzero_common::{
+    counter,
     reason::Reason,
     respond::{Environment, respond},
 };
@@ -69,6 +71,24 @@ pub fn hopzero_clock(_ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
+/// The self-test of a device: puts a query into its ingress. Never attached; the daemon runs it (`BPF_PROG_TEST_RUN`)
+/// with that device as the one that the packet came in by.
+#[classifier]
+pub fn hopzero_probe_send(ctx: TcContext) -> i32 {
+    probe::send(&ctx);
+    TC_ACT_UNSPEC
+}
+
+/// The self-test of a device: attached for as long as it takes. It drops the frames of the test, which are the daemon's
+/// own; every other one goes on.
+#[classifier]
+pub fn hopzero_probe(ctx: TcContext) -> i32 {
+    match probe::note(&ctx) {
+        Some(()) => TC_ACT_SHOT as i32,
+        None => TC_ACT_UNSPEC,
+    }
+}
+
 /// A copy that does not agree with its check is not answered.
 const VERIFIES: bool = true;
 
@@ -77,7 +97,9 @@ fn run<E: Environment>(environment: &mut E) -> Option<Reason> {
     let control = maps::control()?;
     let scratch = maps::scratch()?;
     let reason = respond(environment, control, scratch);
-    maps::count(reason);
+    if !probe::is_test(environment.packet()) {
+        maps::count(counter::place(E::HOOK, reason, scratch));
+    }
     Some(reason)
 }
 

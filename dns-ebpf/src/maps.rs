@@ -9,9 +9,11 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use hopzero_common::{
+    counter::Counters,
     layout::{Bucket, Cell, Control, Scratch},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NETWORKS_MAX},
-    reason::Reason,
+    packet::opaque,
+    probe::Probe,
 };
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -36,9 +38,13 @@ static CLOCK: Array<u64, 1, MMAPABLE> = Array::new();
 #[btf_map]
 static GRACE: ArrayOfMaps<Array<u64, 1>, 1> = ArrayOfMaps::new();
 
-/// Packets by [`Reason`].
+/// The self-test of a device.
 #[btf_map]
-static COUNTERS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
+static PROBE: Array<Probe, 1, MMAPABLE> = Array::new();
+
+/// Packets by their place ([`hopzero_common::counter`]).
+#[btf_map]
+static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 
 /// Working memory; too large for the stack.
 #[btf_map]
@@ -76,6 +82,11 @@ pub fn set_clock(jiffies: u64) {
 }
 
 #[inline(always)]
+pub fn probe() -> Option<*mut Probe> {
+    PROBE.get_ptr_mut(0)
+}
+
+#[inline(always)]
 pub fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: an element of this CPU; a program runs with migration and softirqs off, and is not
     // entered again on the same CPU while it runs, so this is the only reference.
@@ -85,10 +96,13 @@ pub fn scratch() -> Option<&'static mut Scratch> {
 }
 
 #[inline(always)]
-pub fn count(reason: Reason) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
+pub fn count(place: usize) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
         // SAFETY: an element of this CPU, as in `scratch`.
-        unsafe { *counter += 1 };
+        let counters = unsafe { &mut *counters };
+        if let Some(counter) = counters.get_mut(opaque(place)) {
+            *counter += 1;
+        }
     }
 }
 

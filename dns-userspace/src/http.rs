@@ -1,4 +1,4 @@
-//! Pages over HTTP/1.1: `/metrics`, `/health`, `/ready`.
+//! Pages over HTTP/1.1: `/metrics`, `/health`, `/ready`; also within TLS.
 //!
 //! Each address has one listener, whose pages may change while it is open. Clients have little time, and
 //! there are few of them at once, so that a stranger has nothing to hold on to.
@@ -22,12 +22,15 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::prometheus_text;
+use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::plugin::wanted::Pages;
@@ -180,7 +183,13 @@ impl Listener {
             };
             let (pages, stop) = (Arc::clone(&pages), stop.clone());
             connections.spawn(async move {
-                let serving = serve(stream, pages, stop);
+                let serving = async {
+                    let tls = pages.load().tls.clone();
+                    match tls {
+                        None => serve(stream, pages, stop).await,
+                        Some(tls) => serve_over(tls, stream, pages, stop).await,
+                    }
+                };
                 let _ = timeout(CONNECTION_TIMEOUT, serving).await;
                 drop(permit);
             });
@@ -191,9 +200,29 @@ impl Listener {
     }
 }
 
-async fn serve(stream: TcpStream, pages: Arc<ArcSwap<Pages>>, stop: CancellationToken) {
+/// The same within a session.
+async fn serve_over(
+    tls: Arc<ServerConfig>,
+    stream: TcpStream,
+    pages: Arc<ArcSwap<Pages>>,
+    stop: CancellationToken,
+) {
+    let session = TlsAcceptor::from(tls).accept(stream);
+    match timeout(HEADERS_TIMEOUT, session).await {
+        Ok(Ok(session)) => serve(session, pages, stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a session of HTTP"),
+        Err(_) => tracing::debug!("a session of HTTP took too long"),
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    pages: Arc<ArcSwap<Pages>>,
+    stop: CancellationToken,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let page = (pages.load().get(request.uri().path())).map(|make| make());
+        let pages = pages.load();
+        let page = (pages.by_path.get(request.uri().path())).map(|make| make());
         let page = page.unwrap_or_else(Page::not_found);
         async move { Ok::<_, Infallible>(page.response()) }
     });

@@ -18,5 +18,6 @@ pub mod server;
 pub mod socket;
 pub mod source;
 pub mod state;
+pub mod tls;
 pub mod wire;
 pub mod zone;

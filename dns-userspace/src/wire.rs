@@ -6,7 +6,7 @@
 
 use hickory_proto::{
     ProtoError,
-    rr::{Name, Record},
+    rr::{DNSClass, Name, Record, RecordType},
     serialize::binary::{BinEncodable as _, BinEncoder, NameEncoding},
 };
 use hopzero_common::limits::HEADER_BYTES;
@@ -42,6 +42,23 @@ pub fn write_record(
     let start = bytes.len();
     bytes.extend_from_slice(&rdata);
     Ok(start)
+}
+
+/// Writes what stands before the data of a record of class IN; `None` if the data is longer than 65535 bytes.
+pub fn write_head(
+    bytes: &mut Vec<u8>,
+    owner: &[u8],
+    rtype: RecordType,
+    ttl: u32,
+    data_bytes: usize,
+) -> Option<()> {
+    let length = u16::try_from(data_bytes).ok()?;
+    bytes.extend_from_slice(owner);
+    bytes.extend_from_slice(&u16::from(rtype).to_be_bytes());
+    bytes.extend_from_slice(&u16::from(DNSClass::IN).to_be_bytes());
+    bytes.extend_from_slice(&ttl.to_be_bytes());
+    bytes.extend_from_slice(&length.to_be_bytes());
+    Some(())
 }
 
 /// The pointer to a place in the message, if it is not too far for one.

@@ -9,14 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hickory_proto::rr::Name;
 use hopzero::{
     publisher::{
         encode::Encoder,
         table::{Put, Table},
     },
     source::Change,
-    zone::Zone,
+    zone::{OwnerName, Zone},
 };
 
 use crate::{
@@ -120,7 +119,72 @@ pub fn measure(quick: bool, services: u32) -> anyhow::Result<Figures> {
         }
         rounds_of.figures(workload, &mut figures);
     }
+    resync(&mut zone, &mut hopzero, services, &mut figures)?;
     Ok(figures)
+}
+
+/// The longest time between two calls of a function.
+struct Steps {
+    last: Instant,
+    longest: Duration,
+}
+
+impl Steps {
+    fn new() -> Self {
+        Steps {
+            last: Instant::now(),
+            longest: Duration::ZERO,
+        }
+    }
+
+    fn step(&mut self) {
+        self.longest = self.longest.max(self.last.elapsed());
+        self.last = Instant::now();
+    }
+}
+
+/// Every service changes in one batch. What counts is how long the thread that applies it is without a sign of life: the
+/// lease must be longer.
+fn resync(
+    zone: &mut Zone,
+    hopzero: &mut Hopzero,
+    services: u32,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    let (mut took, mut longest) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
+    for version in 1..=3 {
+        let changes = (0..services).map(|number| world::readdressed(number, version));
+        let changes = changes.collect();
+        let started = Instant::now();
+        let mut steps = Steps::new();
+        let touched = zone.apply_with(changes, NOW, &mut || steps.step());
+        steps.step();
+        took[0].push(started.elapsed().as_secs_f64());
+        longest[0].push(steps.longest.as_secs_f64() * 1e3);
+        let started = Instant::now();
+        let mut steps = Steps::new();
+        let publisher = &mut hopzero.loaded.kernel.publisher;
+        if publisher
+            .try_publish(zone, &touched, &mut || steps.step())
+            .is_err()
+        {
+            publisher.publish_each(zone, &touched, &mut || steps.step());
+        }
+        steps.step();
+        took[1].push(started.elapsed().as_secs_f64());
+        longest[1].push(steps.longest.as_secs_f64() * 1e3);
+    }
+    let what = ["to the zone", "to the tables"];
+    for (((part, what), took), longest) in
+        ["apply", "publish"].iter().zip(what).zip(took).zip(longest)
+    {
+        let name = format!("publisher.resync.{part}");
+        let text = format!("all services change at once: {what}, seconds");
+        figures.add(&name, &text, "s", Target::None, took);
+        let text = "of it: the longest step without a renewal of the lease, ms";
+        figures.add(&format!("{name}.step"), text, "ms", Target::None, longest);
+    }
+    Ok(())
 }
 
 /// Every name of the zone, each time into new maps.
@@ -160,19 +224,19 @@ impl Shadow {
             table: Table::heap(with_room(hopzero.size), 1),
             encoder: Encoder::default(),
         };
-        let names: Vec<Name> = zone.names().collect();
+        let names: Vec<OwnerName> = zone.owners().collect();
         shadow.follow(zone, &names);
         shadow
     }
 
     /// Records that these names' state changes.
-    fn follow(&mut self, zone: &Zone, touched: &[Name]) -> usize {
+    fn follow(&mut self, zone: &Zone, touched: &[OwnerName]) -> usize {
         let changed = touched.iter().filter(|name| {
-            if let Some(record) = self.encoder.encode(zone, 0, name, &zone.node(name)) {
+            if let Some(record) = self.encoder.encode_held(zone, 0, name, &zone.held(name).1) {
                 return self.table.put(&record) == Put::Written;
             }
             let before = self.table.names();
-            self.table.remove(self.encoder.words_of(name));
+            self.table.remove(self.encoder.words_of_owner(name));
             self.table.names() != before
         });
         changed.count()
@@ -186,35 +250,28 @@ struct Round {
     names: usize,
     apply: Duration,
     publish: Duration,
-    node: Duration,
-    zone_of: Duration,
+    held: Duration,
     encode: Duration,
 }
 
 impl Round {
     /// Times the publisher's parts by themselves, on the same names, one name after the other as it does.
-    fn parts(&mut self, zone: &Zone, touched: &[Name]) {
+    fn parts(&mut self, zone: &Zone, touched: &[OwnerName]) {
         let started = Instant::now();
         for name in touched {
-            black_box(zone.node(name));
+            black_box(zone.held(name));
         }
-        let node = started.elapsed();
-
-        let started = Instant::now();
-        for name in touched {
-            black_box(zone.zone_of(name));
-        }
-        self.zone_of += started.elapsed();
+        let held = started.elapsed();
 
         let mut encoder = Encoder::default();
         let started = Instant::now();
         for name in touched {
-            if encoder.encode(zone, 0, name, &zone.node(name)).is_none() {
-                black_box(encoder.words_of(name));
+            if (encoder.encode_held(zone, 0, name, &zone.held(name).1)).is_none() {
+                black_box(encoder.words_of_owner(name));
             }
         }
-        self.encode += started.elapsed().saturating_sub(node);
-        self.node += node;
+        self.encode += started.elapsed().saturating_sub(held);
+        self.held += held;
     }
 }
 
@@ -222,10 +279,12 @@ impl Round {
 #[derive(Default)]
 struct Rounds {
     rate: Vec<f64>,
+    /// With the changes applied to the zone.
+    whole: Vec<f64>,
     /// Names that are touched for each record that changes.
     names: Vec<f64>,
-    /// ns of an update: apply, publish; and of the latter node, zone, encode, the rest.
-    ns: [Vec<f64>; 6],
+    /// ns of an update: apply, publish; and of the latter what the zone holds, encode, the rest.
+    ns: [Vec<f64>; 5],
 }
 
 impl Rounds {
@@ -233,12 +292,13 @@ impl Rounds {
     fn add(&mut self, round: &Round) {
         let updates = round.updates as f64;
         self.rate.push(updates / round.publish.as_secs_f64());
+        let both = round.apply + round.publish;
+        self.whole.push(updates / both.as_secs_f64());
         self.names.push(round.names as f64 / updates);
         let ns = |time: Duration| time.as_secs_f64() * 1e9 / updates;
-        let (publish, node) = (ns(round.publish), ns(round.node));
-        let (zone_of, encode) = (ns(round.zone_of), ns(round.encode));
-        let rest = publish - node - zone_of - encode;
-        let all = [ns(round.apply), publish, node, zone_of, encode, rest];
+        let (publish, held, encode) = (ns(round.publish), ns(round.held), ns(round.encode));
+        let rest = publish - held - encode;
+        let all = [ns(round.apply), publish, held, encode, rest];
         for (runs, ns) in self.ns.iter_mut().zip(all) {
             runs.push(ns);
         }
@@ -252,20 +312,30 @@ impl Rounds {
             figures.add(&format!("{name}.{part}"), what, unit, Target::None, runs);
         };
         add(
+            "whole",
+            "the same, with applying the changes to the zone",
+            "1/s",
+            self.whole,
+        );
+        add(
             "names",
             "names touched for each record that changes",
             "names",
             self.names,
         );
-        let [apply, publish, node, zone_of, encode, rest] = self.ns;
+        let [apply, publish, held, encode, rest] = self.ns;
         add(
             "ns",
             "publishing, ns for each record that changes",
             "ns",
             publish,
         );
-        add("node", "of it: what the zone has of the names", "ns", node);
-        add("zone", "of it: which zone they are in", "ns", zone_of);
+        add(
+            "held",
+            "of it: what the zone holds of the names",
+            "ns",
+            held,
+        );
         add("encode", "of it: from that to a record", "ns", encode);
         add(
             "rest",

@@ -5,6 +5,8 @@
 //! Each folder of `cases/` is a configuration: a `Corefile`, the files that it names, and `names` to make queries of.
 //! `{$PORT}` is each server's own port, `{$UPSTREAM}` the upstream of both (`upstream.rs`).
 
+mod transfers;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -30,6 +32,9 @@ fn main() -> ExitCode {
     let coredns = peer::coredns();
     let skipped = coredns.as_ref().err().map(ToString::to_string);
     let mut tests = vec![Test::new("every known difference has its page", documented)];
+    let path = coredns.as_ref().ok().cloned().unwrap_or_default();
+    let test = Test::new("as CoreDNS: transfers", move || transfers::run(&path));
+    tests.push(test.unless(skipped.clone()));
     for case in cases() {
         let name = case
             .file_name()

@@ -165,6 +165,7 @@ fn touch(names: &[String], random: &mut Random) -> Touch {
     match random.below(10) {
         0..4 => Touch::Name(name),
         4 | 5 => Touch::Below(name),
+        6 if random.one_in(2) => Touch::Present(name),
         6 => Touch::Absent(name),
         7 | 8 => Touch::Matching(
             random

@@ -39,10 +39,11 @@ impl Plugin for Meddler {
             Touch::Everything => true,
             Touch::Name(touched) => *touched == name,
             Touch::Below(touched) => touched.zone_of(&name),
-            Touch::Absent(touched) => {
+            Touch::Absent(touched) | Touch::Present(touched) => {
                 let outcome = next.run(request).await;
                 let is_absent = matches!(&outcome, Ok(Served::Reply(reply)) if reply.rcode == ResponseCode::NXDomain);
-                return if is_absent && touched.zone_of(&name) {
+                let wants_absent = matches!(self.touch, Touch::Absent(_));
+                return if is_absent == wants_absent && touched.zone_of(&name) {
                     Ok(Reply::bare(ResponseCode::Refused).into())
                 } else {
                     outcome

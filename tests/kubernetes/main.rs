@@ -1,13 +1,15 @@
 //! hopzero beside `CoreDNS` at one API server: the same objects, the same Corefile, the same questions; the replies must say
 //! the same, but for what `docs/differences.md` has.
 
+mod asker;
+mod changes;
 mod fixture;
-mod plane;
+mod servers;
 
 use std::{
-    fs,
     path::Path,
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -16,23 +18,29 @@ use anyhow::{Context as _, Result, ensure};
 use hopzero_tests::{
     beside::{
         comparison::Comparison,
-        peer::{self, Client, Peer, Software},
-        question::{Asked, Questions},
+        peer,
+        plane::{self, Plane},
         upstream,
     },
     harness::{self, Test},
+    network::Network,
 };
 
+use changes::Changes;
 use fixture::Fixture;
-use plane::Plane;
+use servers::{Given, Servers, Way};
 
 /// Questions of each set of options: more than 50,000 in all.
 const QUESTIONS: usize = 4000;
-/// How long it may take until a server has all objects.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Answers of the kernel to them: names that fall through, pass, and so do rare types, and the second zone of a
+/// directive but for its reverse names.
+const KERNEL_MIN: u64 = 200;
+/// How long objects change.
+const CHANGING: Duration = Duration::from_secs(15);
+/// How long it may take until the last change is seen.
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
-const NAME: &str = "as CoreDNS at the same API server";
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Zones and lines of the directive, and lines behind it.
 const OPTIONS: [(&str, &str, &str); 16] = [
@@ -90,15 +98,29 @@ const OPTIONS: [(&str, &str, &str); 16] = [
     ("other.local cluster.local in-addr.arpa ip6.arpa", "", ""),
 ];
 
+type Body = fn(&Path, &Path, &Network) -> Result<()>;
+
 fn main() -> ExitCode {
     let programs = peer::coredns().and_then(|coredns| Ok((coredns, plane::binary()?)));
     let skipped = programs.as_ref().err().map(ToString::to_string);
     let (coredns, control_plane) = programs.unwrap_or_default();
-    let test = Test::new(NAME, move || run(&coredns, &control_plane));
-    harness::run_plain(vec![test.unless(skipped)])
+    let bodies: [(&str, Body); 2] = [
+        ("as CoreDNS at the same API server", options),
+        ("as CoreDNS while objects change", changing),
+    ];
+    harness::run_in_namespaces(bodies.map(|(name, body)| {
+        let (coredns, control_plane) = (coredns.clone(), control_plane.clone());
+        let test = Test::new(name, move || {
+            let network = Network::new()?;
+            // All that is started in there stays in there.
+            (network.node).within(|| body(&coredns, &control_plane, &network))
+        });
+        test.unless(skipped.clone())
+    }))
 }
 
-fn run(coredns: &Path, control_plane: &Path) -> Result<()> {
+/// Every set of options, with objects that do not change.
+fn options(coredns: &Path, control_plane: &Path, network: &Network) -> Result<()> {
     let begun = Instant::now();
     let plane = Plane::start(control_plane)?;
     let fixture = Fixture::new();
@@ -114,8 +136,6 @@ fn run(coredns: &Path, control_plane: &Path) -> Result<()> {
     );
     let names = fixture.names();
     let upstream = upstream::start()?.to_string();
-    let kubeconfig = plane.kubeconfig().display().to_string();
-    let variables = [("UPSTREAM", &*upstream), ("KUBECONFIG", &*kubeconfig)];
     let mut failed = Vec::new();
     for (zones, options, behind) in OPTIONS {
         let what = format!(
@@ -123,45 +143,119 @@ fn run(coredns: &Path, control_plane: &Path) -> Result<()> {
             options.replace('\n', "; "),
             behind.replace('\n', "; ")
         );
-        let folder = tempfile::tempdir()?;
-        let corefile = format!(
-            ".:{{$PORT}} {{\nerrors\nkubernetes {zones} {{\nkubeconfig {{$KUBECONFIG}} hopzero\n{options}\n}}\n{behind}\n}}\n"
-        );
-        fs::write(folder.path().join("Corefile"), corefile)?;
-        let theirs = Peer::start(Software::CoreDns(coredns), folder.path(), &variables)?;
-        let ours = Peer::start(Software::Hopzero, folder.path(), &variables)?;
-        let client = Client::new()?;
-        for peer in [&theirs, &ours] {
-            synchronised(peer, &client).with_context(|| format!("{what}\n{}", peer.log()))?;
-        }
+        let given = Given {
+            coredns,
+            kubeconfig: plane.kubeconfig(),
+            upstream: upstream.clone(),
+            zones,
+            options,
+            behind,
+        };
+        let servers = Servers::start(network, &given).with_context(|| what.clone())?;
         let mut comparison = Comparison::default();
-        for asked in Questions::new(&names).take(QUESTIONS) {
-            let (theirs, ours) = (theirs.ask(&client, &asked)?, ours.ask(&client, &asked)?);
-            comparison.note(&asked, &theirs, &ours);
-        }
-        println!("{what}: {}", comparison.summary());
-        if let Err(error) = comparison.end() {
-            failed.push(format!(
-                "{what}\n{error:#}\nours:\n{}\ntheirs:\n{}",
-                ours.log(),
-                theirs.log()
-            ));
+        servers.compare(&names, QUESTIONS, &mut comparison)?;
+        let by_kernel = servers.answered_by_kernel()?;
+        println!(
+            "{what}: {}; {by_kernel} by the kernel",
+            comparison.summary()
+        );
+        let ended = comparison.end().and_then(|()| {
+            ensure!(
+                by_kernel >= KERNEL_MIN,
+                "the kernel answered {by_kernel} times"
+            );
+            Ok(())
+        });
+        if let Err(error) = ended {
+            failed.push(format!("{what}\n{error:#}\n{}", servers.logs()));
         }
     }
     ensure!(failed.is_empty(), "{}", failed.join("\n\n"));
     Ok(())
 }
 
-/// Waits until a server knows the API server's own service, which every set of options has or none.
-fn synchronised(peer: &Peer, client: &Client) -> Result<()> {
-    let begun = Instant::now();
-    loop {
-        let asked = Asked::plain("cluster.local", 6);
-        let seen = peer.ask(client, &asked)?;
-        if seen.rcode == 0 {
-            return Ok(());
+/// Meanwhile no answer may be one that was true at no time; once it is quiet, all say the same.
+fn changing(coredns: &Path, control_plane: &Path, network: &Network) -> Result<()> {
+    let plane = Plane::start(control_plane)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let changes = runtime.block_on(Changes::begin(&plane))?;
+    let given = Given {
+        coredns,
+        kubeconfig: plane.kubeconfig(),
+        upstream: String::new(),
+        zones: "cluster.local in-addr.arpa ip6.arpa",
+        options: "",
+        behind: "",
+    };
+    let servers = Servers::start(network, &given)?;
+    let stop = AtomicBool::new(false);
+    let (rate, crowds) = thread::scope(|scope| {
+        let askers = [Way::Socket, Way::Kernel].map(|way| {
+            let (changes, servers, stop) = (&changes, &servers, &stop);
+            let asker = scope.spawn(move || {
+                let socket = way.socket(network)?;
+                asker::ask(&socket, servers.address(way), &changes.names, stop)
+            });
+            (way, asker)
+        });
+        let ended = runtime
+            .block_on(async { tokio::try_join!(changes.run(CHANGING), changes.crowds(CHANGING)) });
+        stop.store(true, Ordering::Relaxed);
+        for (way, asker) in askers {
+            let tally = asker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            println!(
+                "{way:?}: {} answers, {} of them denials; none that was never true, the oldest replaced {} ms before",
+                tally.answers,
+                tally.denials,
+                tally.oldest.as_millis()
+            );
         }
-        ensure!(begun.elapsed() < PATIENCE, "not synchronised: {seen}");
-        thread::sleep(LOOK);
+        ended
+    })?;
+    println!(
+        "{rate} changes a second; {} names in namespaces that came and went; {} answers of the kernel",
+        crowds.len(),
+        servers.answered_by_kernel()?
+    );
+    for way in [Way::CoreDns, Way::Socket, Way::Kernel] {
+        settled(&servers, way, network, &changes)?;
     }
+    let mut names: String = crowds.join("\n");
+    for name in &changes.names {
+        names += "\n";
+        names += &name.name;
+    }
+    let mut comparison = Comparison::default();
+    servers.compare(&names, QUESTIONS, &mut comparison)?;
+    println!("quiet: {}", comparison.summary());
+    comparison.end().with_context(|| servers.logs())
+}
+
+/// Waits until every name says what it was told last.
+fn settled(servers: &Servers, way: Way, network: &Network, changes: &Changes) -> Result<()> {
+    let begun = Instant::now();
+    let socket = way.socket(network)?;
+    for name in &changes.names {
+        loop {
+            let state = asker::state(&socket, servers.address(way), &name.name)?;
+            let expected = name.history().last().cloned();
+            if Some(&state) == expected.as_ref() {
+                break;
+            }
+            ensure!(
+                begun.elapsed() < SETTLED_WITHIN,
+                "{way:?}: {} A is {state:?}, not {expected:?}\n{}",
+                name.name,
+                servers.logs()
+            );
+            thread::sleep(LOOK);
+        }
+    }
+    println!("{way:?} is quiet after {} ms", begun.elapsed().as_millis());
+    Ok(())
 }

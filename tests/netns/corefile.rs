@@ -32,7 +32,8 @@ data.svc.cluster.local:53 dashboard.shop.svc.cluster.local:53 {
 }
 ";
 
-fn serve(hook: &str, corefile: &str) -> Result<Setup> {
+/// A daemon that serves the shop as a Corefile says.
+pub fn serve(hook: &str, corefile: &str) -> Result<Setup> {
     let network = Network::new()?;
     let home = Home::shop()?;
     let path = home.manifests().with_file_name("Corefile");

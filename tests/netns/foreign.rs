@@ -105,7 +105,7 @@ fn beside_it(hook: Hook, ours: &str) -> Result<()> {
     ensure!(both.len() == 2 && both.contains(&program), "{both:?}");
 
     let seen = || -> Result<u64> {
-        let counters = kernel.counters().read()?;
+        let counters = kernel.counters().read()?.by_reason();
         let passed = counters
             .iter()
             .find(|(reason, _)| *reason == Reason::NotAnswering);

@@ -11,10 +11,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use aya::{
-    maps::{Map, MapData, PerCpuArray},
+    maps::{Map, MapData},
     programs::loaded_programs,
 };
-use hopzero::kernel::LEASE_DEFAULT;
+use hopzero::kernel::{self, LEASE_DEFAULT};
 use hopzero_common::reason::Reason;
 use hopzero_tests::{
     client::{Query, any, rtype, summary},
@@ -96,7 +96,7 @@ impl Pod {
 }
 
 /// The programs' counters, read past the daemon: one that is stopped tells nothing.
-struct Counters(PerCpuArray<MapData, u64>);
+struct Counters(kernel::Counters);
 
 impl Counters {
     fn of(setup: &Setup) -> Result<Self> {
@@ -108,18 +108,21 @@ impl Counters {
         for id in program.map_ids()?.unwrap_or_default() {
             let data = MapData::from_id(id)?;
             if data.info()?.name_as_str() == Some("COUNTERS") {
-                return Ok(Self(Map::PerCpuArray(data).try_into()?));
+                return Ok(Self(kernel::Counters::of_map(Map::PerCpuArray(data))?));
             }
         }
         anyhow::bail!("the program has no counters")
     }
 
     fn of_reason(&self, reason: Reason) -> Result<u64> {
-        Ok(self.0.get(&(reason as u32), 0)?.iter().sum())
+        let counts = self.0.read()?.by_reason();
+        let found = counts.iter().find(|(counted, _)| *counted == reason);
+        Ok(found.map_or(0, |(_, count)| *count))
     }
 }
 
-fn signal(setup: &Setup, signal: libc::c_int) -> Result<()> {
+/// Sends the daemon a signal.
+pub fn signal(setup: &Setup, signal: libc::c_int) -> Result<()> {
     let pid = libc::pid_t::try_from(setup.daemon.child.id())?;
     // SAFETY: kill() touches no memory of ours, and the child is not reaped yet.
     ensure!(unsafe { libc::kill(pid, signal) } == 0, "no such process");

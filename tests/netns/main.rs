@@ -7,12 +7,16 @@ mod foreign;
 mod growth;
 mod lease;
 mod limit;
+mod metrics;
 mod offloads;
 mod passed;
+mod pods;
 mod refusals;
+mod reload;
 mod residue;
 mod resolver;
 mod resync;
+mod selftest;
 mod setup;
 mod silence;
 mod start;
@@ -43,7 +47,11 @@ fn main() -> ExitCode {
         limit::tests(),
         switches::tests(),
         corefile::tests(),
+        reload::tests(),
+        metrics::tests(),
         silence::tests(),
+        pods::tests(),
+        selftest::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())
 }

@@ -106,7 +106,7 @@ const CAP_BPF: u32 = 39;
 const CAP_LAST: u32 = 40;
 
 /// Leaves the command only these: what a container's securityContext would give it.
-fn limit(command: &mut Command, kept: &'static [u32]) {
+pub fn limit(command: &mut Command, kept: &'static [u32]) {
     // SAFETY: between fork and exec only prctl is called, a plain system call.
     unsafe {
         command.pre_exec(move || {
@@ -130,7 +130,7 @@ fn limit(command: &mut Command, kept: &'static [u32]) {
 }
 
 /// All that the daemon needs; port 53 is the fourth's reason.
-const NEEDED: &[u32] = &[CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_NET_BIND_SERVICE];
+pub const NEEDED: &[u32] = &[CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_NET_BIND_SERVICE];
 
 fn without_capability(name: &str, capability: u32) -> Result<()> {
     let network = Network::new()?;

@@ -44,6 +44,7 @@ pub struct Query {
     /// The message's ID.
     pub id: u16,
     edns: Option<Vec<u8>>,
+    dnssec_ok: bool,
 }
 
 impl Query {
@@ -54,6 +55,7 @@ impl Query {
             qtype,
             id: 0x4711,
             edns: None,
+            dnssec_ok: false,
         }
     }
 
@@ -67,6 +69,13 @@ impl Query {
     pub fn edns(mut self, options: &[u8]) -> Self {
         self.edns = Some(options.to_vec());
         self
+    }
+
+    /// With an OPT record that asks for signatures (RFC 3225).
+    #[must_use]
+    pub fn dnssec_ok(mut self) -> Self {
+        self.dnssec_ok = true;
+        self.edns(&[])
     }
 
     /// With another ID.
@@ -88,7 +97,9 @@ impl Query {
         bytes.extend(self.qtype.to_be_bytes());
         bytes.extend([0, 1]); // class IN
         if let Some(options) = &self.edns {
-            bytes.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0]); // root, OPT, 1232 bytes, no flags
+            // Root, OPT, 1232 bytes, version 0, DO.
+            let flags = if self.dnssec_ok { 0x80 } else { 0 };
+            bytes.extend([0, 0, 41, 0x04, 0xd0, 0, 0, flags, 0]);
             bytes.extend(
                 u16::try_from(options.len())
                     .expect("few options")

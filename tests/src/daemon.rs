@@ -96,6 +96,11 @@ impl Home {
         self.directory.join("manifests")
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
     /// The control socket.
     pub fn control(&self) -> PathBuf {
         self.directory.join("control.sock")
@@ -117,11 +122,19 @@ impl Home {
     /// # Errors
     /// The binary is not there.
     pub fn serve(&self, node: &Namespace, arguments: &[&str]) -> Result<Command> {
+        let manifests = self.manifests();
+        let manifests = ["--manifests", manifests.to_str().context("a path")?];
+        self.command(node, "serve", &[&manifests, arguments].concat())
+    }
+
+    /// Another command of hopzero that stays, in `node`.
+    ///
+    /// # Errors
+    /// The binary is not there.
+    pub fn command(&self, node: &Namespace, name: &str, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(binary()?);
         command
-            .arg("serve")
-            .arg("--manifests")
-            .arg(self.manifests())
+            .arg(name)
             .arg("--control")
             .arg(self.control())
             .args(arguments)
@@ -290,11 +303,20 @@ impl Daemon {
     /// # Errors
     /// It does not end.
     pub fn stop(mut self, signal: libc::c_int) -> Result<ExitStatus> {
+        self.signal(signal)?;
+        self.wait()
+    }
+
+    /// Sends the signal.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn signal(&self, signal: libc::c_int) -> Result<()> {
         let pid = libc::pid_t::try_from(self.child.id())?;
         // SAFETY: kill() touches no memory of ours, and the child is not reaped yet, so that the
         // number is still its own.
         ensure!(unsafe { libc::kill(pid, signal) } == 0, "no such process");
-        self.wait()
+        Ok(())
     }
 
     /// Waits for its end.

@@ -8,6 +8,7 @@ pub mod harness;
 pub mod loaded;
 pub mod namespace;
 pub mod network;
+pub mod node;
 pub mod offload;
 pub mod packets;
 pub mod window;

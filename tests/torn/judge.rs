@@ -82,6 +82,8 @@ pub struct Judge<'a> {
     soa_names: [Vec<u8>; 2],
     records: Vec<u8>,
     expected: Vec<u8>,
+    /// The newest version that was seen, where all changes at once.
+    newest_seen: u32,
     pub seen: Seen,
 }
 
@@ -94,11 +96,18 @@ impl<'a> Judge<'a> {
             soa_names: ["ns.dns", "hostmaster"].map(|name| wire_name(&format!("{name}.{ZONE}"))),
             records: Vec::new(),
             expected: Vec::new(),
+            newest_seen: 0,
             seen: Seen::default(),
         }
     }
 
+    /// To be called in the order in which was read.
     pub fn judge(&mut self, read: &Read) {
+        let window = Window {
+            oldest: read.window.oldest.max(self.newest_seen),
+            ..read.window
+        };
+        let read = &Read { window, ..*read };
         self.seen.reads += 1;
         let verdict = if read.reason == Reason::Answered {
             self.answered(read)
@@ -162,6 +171,9 @@ impl<'a> Judge<'a> {
             if let Truth::Records(answers, additionals) = self.truth(read.question, version) {
                 self.expect(read.question, 0, [answers, 0, additionals]);
                 if reply == self.expected {
+                    if self.world.is_one_step() {
+                        self.newest_seen = version;
+                    }
                     return Ok(());
                 }
                 let pairs = reply.iter().zip(&self.expected);

@@ -7,6 +7,7 @@
 //! | [`world`] | questions, and what is true of them in a version |
 //! | [`raw`] | the fastest writer: one name at a time, straight into the table |
 //! | [`services`] | the daemon's own way: changes, zone, publisher |
+//! | [`resyncs`] | the same, everything at once |
 //! | [`reader`] | the programs, read one by one and many at a time |
 //! | [`judge`] | what was read, held against what was true |
 //!
@@ -25,6 +26,7 @@ mod layout;
 mod progress;
 mod raw;
 mod reader;
+mod resyncs;
 mod services;
 mod world;
 
@@ -61,6 +63,7 @@ use judge::{Judge, Seen};
 use progress::{Progress, per_second};
 use raw::Fault;
 use reader::{Batches, Limit, read_one_by_one};
+use resyncs::Resyncs;
 use world::World;
 
 /// Reads, if `HOPZERO_TORN_READS` does not say.
@@ -71,6 +74,10 @@ const OWN_ONE_IN: u64 = 20;
 const FAULTS_MAX: u64 = 1000;
 /// Updates a second, at least.
 const RATE_MIN: f64 = 100_000.0;
+/// Of resyncs no more than one read in so many may pass.
+const PASSED_ONE_IN: u64 = 10_000;
+/// Flips, at least.
+const FLIPS_MIN: u64 = 2;
 /// Where faults must be found: so many are enough, and after so many reads there are none.
 const BROKEN: Limit = Limit {
     reads: 200_000_000,
@@ -82,11 +89,16 @@ static ALONE: Mutex<()> = Mutex::new(());
 type Body = fn() -> Result<()>;
 
 fn main() -> ExitCode {
-    let trials: [(&str, Body); 8] = [
+    let trials: [(&str, Body); 11] = [
         ("reads while names are rewritten", names),
         ("reads while services change", services),
+        ("reads while resyncs flip the index", flips),
         ("the daemon's programs while names are rewritten", own_names),
         ("the daemon's programs while services change", own_services),
+        (
+            "the daemon's programs while resyncs flip the index",
+            own_flips,
+        ),
         ("torn answers of an unverified program are seen", unverified),
         ("stale answers are seen", stale),
         (
@@ -94,6 +106,7 @@ fn main() -> ExitCode {
             removed,
         ),
         ("an overflow that is marked too late is seen", marked_late),
+        ("a resync that is no single step is seen", one_by_one),
     ];
     let names: Vec<String> = trials.iter().map(|(name, _)| (*name).to_owned()).collect();
     let trial = |(name, body): (&str, Body)| {
@@ -125,7 +138,7 @@ fn services() -> Result<()> {
     let mut loaded = Loaded::empty(&object("hopzero-torn")?, services::capacity())?;
     let mut batches = Batches::new(&mut loaded.kernel)?;
     let board = batches.board()?;
-    let mut writer = services_writer(&mut loaded.kernel);
+    let mut writer = services::Writer::new(publisher_of(&mut loaded.kernel));
     let world = writer.world();
     let (seen, rate) = run(
         "services",
@@ -149,6 +162,29 @@ fn services() -> Result<()> {
     is_clean(&seen, rate, limit)
 }
 
+fn flips() -> Result<()> {
+    let limit = share(4)?;
+    let (seen, flips) = resyncs_in_batches(resyncs::Fault::None, limit)?;
+    are_flips_clean(&seen, flips, limit)
+}
+
+fn own_flips() -> Result<()> {
+    let limit = share(2 * OWN_ONE_IN)?;
+    let mut loaded = Loaded::empty(own_object()?, resyncs::capacity())?;
+    let board = Board::here();
+    let publisher = publisher_of(&mut loaded.kernel);
+    let mut writer = resyncs::Writer::new(publisher, resyncs::Fault::None);
+    let progress = Progress::new("resyncs, one by one", limit.reads);
+    let (seen, _) = run(
+        "resyncs, one by one",
+        &Resyncs,
+        &board,
+        |stop| writer.hammer(&board, stop),
+        |judge| read_one_by_one(&mut loaded, judge, &board, limit, progress),
+    )?;
+    are_flips_clean(&seen, writer.flips(), limit)
+}
+
 fn own_names() -> Result<()> {
     let limit = share(2 * OWN_ONE_IN)?;
     let mut loaded = Loaded::empty(own_object()?, raw::capacity())?;
@@ -170,7 +206,7 @@ fn own_services() -> Result<()> {
     let limit = share(2 * OWN_ONE_IN)?;
     let mut loaded = Loaded::empty(own_object()?, services::capacity())?;
     let board = Board::here();
-    let mut writer = services_writer(&mut loaded.kernel);
+    let mut writer = services::Writer::new(publisher_of(&mut loaded.kernel));
     let world = writer.world();
     let progress = Progress::new("services, one by one", limit.reads);
     let (seen, rate) = run(
@@ -207,6 +243,13 @@ fn marked_late() -> Result<()> {
     Ok(())
 }
 
+fn one_by_one() -> Result<()> {
+    let (seen, flips) = resyncs_in_batches(resyncs::Fault::OneByOne, BROKEN)?;
+    ensure!(flips == 0, "{flips} flips");
+    ensure!(seen.faults() > 0, "no half of a resync was found");
+    Ok(())
+}
+
 /// A part of the reads that are asked for.
 fn share(one_in: u64) -> Result<Limit> {
     let reads = match env::var("HOPZERO_TORN_READS") {
@@ -220,6 +263,27 @@ fn share(one_in: u64) -> Result<Limit> {
 }
 
 fn is_clean(seen: &Seen, rate: f64, limit: Limit) -> Result<()> {
+    is_right(seen, limit)?;
+    ensure!(rate >= RATE_MIN, "{rate:.0} updates a second");
+    Ok(())
+}
+
+/// How many updates come is told by the grace periods between flips, so it is flips that count.
+fn are_flips_clean(seen: &Seen, flips: u64, limit: Limit) -> Result<()> {
+    println!("  {flips} flips");
+    is_right(seen, limit)?;
+    ensure!(flips >= FLIPS_MIN, "{flips} flips");
+    // What a build replaces is not used again while somebody may read it; only the SOA is.
+    let unclear: u64 = seen.passes.values().sum();
+    ensure!(
+        unclear <= limit.reads / PASSED_ONE_IN,
+        "{unclear} of {} reads passed",
+        limit.reads
+    );
+    Ok(())
+}
+
+fn is_right(seen: &Seen, limit: Limit) -> Result<()> {
     ensure!(
         seen.faults() == 0,
         "{} wrong, {} denied, {} missed: {:#?}",
@@ -242,7 +306,6 @@ fn is_clean(seen: &Seen, rate: f64, limit: Limit) -> Result<()> {
         "{} answered",
         seen.answered()
     );
-    ensure!(rate >= RATE_MIN, "{rate:.0} updates a second");
     Ok(())
 }
 
@@ -279,8 +342,30 @@ fn raw_in_batches(object: &[u8], fault: Fault, limit: Limit) -> Result<(Seen, f6
     )
 }
 
+fn resyncs_in_batches(fault: resyncs::Fault, limit: Limit) -> Result<(Seen, u64)> {
+    let mut loaded = Loaded::empty(&object("hopzero-torn")?, resyncs::capacity())?;
+    let mut batches = Batches::new(&mut loaded.kernel)?;
+    let board = batches.board()?;
+    let mut writer = resyncs::Writer::new(publisher_of(&mut loaded.kernel), fault);
+    let (seen, _) = run(
+        &format!("resyncs, {fault:?}"),
+        &Resyncs,
+        &board,
+        |stop| writer.hammer(&board, stop),
+        |judge| {
+            batches.read(
+                &mut loaded,
+                judge,
+                limit,
+                Progress::new("resyncs", limit.reads),
+            )
+        },
+    )?;
+    Ok((seen, writer.flips()))
+}
+
 /// The daemon's publisher, taken out of the kernel's half so that another thread can have that.
-fn services_writer(kernel: &mut Kernel) -> services::Writer {
+fn publisher_of(kernel: &mut Kernel) -> Publisher {
     struct Nowhere;
     impl Programs for Nowhere {
         fn set_zone(&mut self, _index: usize, _zone: &ZoneEntry) {}
@@ -290,7 +375,7 @@ fn services_writer(kernel: &mut Kernel) -> services::Writer {
         }
     }
     let nothing = Publisher::new(Table::heap(Capacity::new(1, 1), 0), Box::new(Nowhere));
-    services::Writer::new(std::mem::replace(&mut kernel.publisher, nothing))
+    std::mem::replace(&mut kernel.publisher, nothing)
 }
 
 /// Writes on the first CPU and reads on the second; returns what was seen, and updates a second.

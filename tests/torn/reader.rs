@@ -1,6 +1,6 @@
 //! The readers: they run the programs, and hand what comes out to the judge.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
@@ -8,7 +8,7 @@ use aya::{
     programs::{SchedClassifier, Xdp},
 };
 use hopzero::{
-    kernel::{Counters, Kernel},
+    kernel::{Counters, Counts, Kernel},
     publisher::memory::Words,
 };
 use hopzero_common::reason::Reason;
@@ -233,26 +233,24 @@ pub fn read_one_by_one(
 /// Why packets passed: which counter moved.
 struct Passes {
     counters: Arc<Counters>,
-    before: BTreeMap<Reason, u64>,
+    before: Counts,
 }
 
 impl Passes {
     fn new(kernel: &Kernel) -> Result<Self> {
         let counters = kernel.counters();
         Ok(Passes {
-            before: counters.read()?.into_iter().collect(),
+            before: counters.read()?,
             counters,
         })
     }
 
     /// The one reason other than an answer that was counted since.
     fn next(&mut self) -> Result<Reason> {
-        let now: BTreeMap<Reason, u64> = self.counters.read()?.into_iter().collect();
-        let reason = (now.iter())
-            .find(|(reason, count)| {
-                **reason != Reason::Answered && self.before.get(reason) != Some(count)
-            })
-            .map(|(reason, _)| *reason);
+        let now = self.counters.read()?;
+        let reason = (now.since(&self.before).counted())
+            .map(|(counted, _)| counted.reason)
+            .find(|reason| *reason != Reason::Answered);
         self.before = now;
         reason.context("a packet passed, and no reason was counted")
     }

@@ -9,7 +9,6 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use hickory_proto::rr::Name;
 use hopzero::{
     publisher::{Publisher, table::Capacity},
     source::{
@@ -18,7 +17,7 @@ use hopzero::{
             Endpoint, EndpointSlice, Namespace, ObjectMeta, Service, ServicePort, ServiceSpec,
         },
     },
-    zone::{Zone, ZoneConfig},
+    zone::{OwnerName, Zone, ZoneConfig},
 };
 use hopzero_tests::packets::build::{A, AAAA, PTR, wire_name};
 
@@ -165,7 +164,8 @@ impl World for Services {
     }
 }
 
-fn address_record(records: &mut Vec<u8>, owner: Option<&[u8]>, address: IpAddr) {
+/// Appends an address record; its owner is the question's name unless one is given.
+pub fn address_record(records: &mut Vec<u8>, owner: Option<&[u8]>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => record(records, owner, A, TTL, &address.octets()),
         IpAddr::V6(address) => record(records, owner, AAAA, TTL, &address.octets()),
@@ -353,9 +353,9 @@ impl Writer {
 }
 
 /// Whether a touched name has a record, or had one: not the names above addresses.
-fn has_record(name: &Name) -> bool {
+fn has_record(owner: &OwnerName) -> bool {
     const REVERSE_LABELS: usize = 6;
-    name.iter().next_back() != Some(b"arpa") || name.iter().len() == REVERSE_LABELS
+    owner.labels().last() != Some(b"arpa") || owner.labels().count() == REVERSE_LABELS
 }
 
 /// The objects of a version.

@@ -32,6 +32,10 @@ pub trait World: Sync {
     fn questions(&self) -> Vec<Question>;
     /// What is true of a question in a version other than 0; appends the records in wire form.
     fn truth(&self, question: &Question, version: u32, records: &mut Vec<u8>) -> Truth;
+    /// Whether all that is asked changes at once: after a version has been seen, no older one may be, whatever is asked.
+    fn is_one_step(&self) -> bool {
+        false
+    }
 }
 
 /// A query.

@@ -20,13 +20,14 @@ use crate::{
 
 const TARGET: &str = "bpfel-unknown-none";
 const BINARY: &str = "hopzero-ebpf";
-/// The benchmarks' generators, the readers of a test, those that it wants broken, and one that stands in for
-/// a VLAN device.
-const OTHER_BINARIES: [&str; 4] = [
+/// The benchmarks' generators, the readers of a test, those that it wants broken, and those that stand in
+/// for a VLAN device and for another agent.
+const OTHER_BINARIES: [&str; 5] = [
     "hopzero-bench",
     "hopzero-torn",
     "hopzero-unverified",
     "hopzero-tag",
+    "hopzero-foreign",
 ];
 
 #[derive(clap::Args)]

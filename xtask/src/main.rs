@@ -4,8 +4,13 @@
 mod bench;
 mod build_ebpf;
 mod cluster;
+mod deb;
 mod demo;
+mod dist;
 mod fuzz;
+mod image;
+mod kernels;
+mod manifests;
 mod peers;
 mod progress;
 #[cfg(test)]
@@ -43,6 +48,12 @@ enum Task {
     /// A Kubernetes control plane on loopback: `up`, `down`, `status`, `kubectl`
     #[command(subcommand)]
     Cluster(cluster::Action),
+    /// Builds an OCI image of one static program into target/image, without a container engine
+    Image,
+    /// Builds a Debian package with a systemd unit into target/deb
+    Deb,
+    /// Renders deploy/manifests from the chart
+    Manifests,
     /// Looks for packets that the data plane treats wrongly, on the host, with libFuzzer
     Fuzz(fuzz::Args),
     /// Measures: `cargo xtask bench kernel`, `growth`, `publisher`, `servers`, `socket`, `control`
@@ -57,6 +68,9 @@ fn main() -> ExitCode {
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Cluster(action) => cluster::run(&action),
+        Task::Image => image::run(),
+        Task::Deb => deb::run(),
+        Task::Manifests => manifests::run(),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench(args) => bench::run(&args),
     };

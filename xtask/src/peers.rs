@@ -1,5 +1,5 @@
-//! `CoreDNS` and a Kubernetes control plane, built once and kept outside of the checkout: the judges of what a reply should
-//! be.
+//! `CoreDNS`, a Kubernetes control plane and helm, built once and kept outside of the checkout: the judges of what a reply
+//! and a chart should be.
 
 use std::{
     env, fs,
@@ -14,6 +14,8 @@ use crate::workspace;
 
 const COREDNS: &str = "github.com/coredns/coredns";
 const COREDNS_VERSION: &str = "v1.15.0";
+const HELM: &str = "helm.sh/helm/v3/cmd/helm";
+const HELM_VERSION: &str = "v3.22.0";
 /// As in `tests/cluster/go.mod`.
 const KUBERNETES_VERSION: &str = "v1.37.2";
 
@@ -25,24 +27,40 @@ pub fn coredns() -> Result<PathBuf> {
     if let Some(path) = env::var_os("HOPZERO_COREDNS") {
         return Ok(path.into());
     }
-    let directory = cache()?.join(format!("coredns-{COREDNS_VERSION}"));
-    let binary = directory.join("coredns");
+    install("coredns", COREDNS, COREDNS_VERSION, "HOPZERO_COREDNS")
+}
+
+/// `HOPZERO_HELM`, or built from source where it is not in the cache yet.
+///
+/// # Errors
+/// There is no Go, or it does not build.
+pub fn helm() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("HOPZERO_HELM") {
+        return Ok(path.into());
+    }
+    install("helm", HELM, HELM_VERSION, "HOPZERO_HELM")
+}
+
+/// A program by `go install`, kept.
+fn install(name: &str, package: &str, version: &str, variable: &str) -> Result<PathBuf> {
+    let directory = cache()?.join(format!("{name}-{version}"));
+    let binary = directory.join(name);
     if binary.is_file() {
         return Ok(binary);
     }
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     println!(
-        "Building CoreDNS {COREDNS_VERSION} into {}: some 200 s",
+        "Building {name} {version} into {}: some minutes",
         directory.display()
     );
-    let status = go("CoreDNS is", "HOPZERO_COREDNS")?
-        .args(["install", &format!("{COREDNS}@{COREDNS_VERSION}")])
+    let status = go(&format!("{name} is"), variable)?
+        .args(["install", &format!("{package}@{version}")])
         .env("GOBIN", &directory)
         .status()
         .context("cannot start go")?;
     ensure!(
         status.success(),
-        "go install {COREDNS}@{COREDNS_VERSION} ended with {status}"
+        "go install {package}@{version} ended with {status}"
     );
     Ok(binary)
 }
@@ -116,7 +134,10 @@ fn go(what: &str, variable: &str) -> Result<Command> {
 }
 
 /// Where what takes long to build is kept from one checkout to the next.
-fn cache() -> Result<PathBuf> {
+///
+/// # Errors
+/// There is no home.
+pub fn cache() -> Result<PathBuf> {
     let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let base = base

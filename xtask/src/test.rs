@@ -2,12 +2,12 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode, ExitStatus, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{EXIT_TO_DO, build_ebpf, peers, setup, workspace};
+use crate::{EXIT_TO_DO, build_ebpf, kernels, peers, setup, workspace};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -39,7 +39,7 @@ enum Layer {
     Plugins,
     /// The socket's replies beside those of `CoreDNS`, under the same Corefiles; needs Go, once
     Coredns,
-    /// A real API server, watched by hopzero and by `CoreDNS`: the same replies; needs Go, once
+    /// A real API server, watched by hopzero and by `CoreDNS`: the same replies, the kernel's too; needs root, and Go once
     Cluster,
     /// Broken messages and broken clients against the daemon's sockets
     Malformed,
@@ -55,10 +55,16 @@ enum Layer {
     Hostile,
     /// Sockets across network namespaces; needs root
     Netns,
+    /// A node in miniature: a bridge, a Service's address translated to a real `CoreDNS`, a real API server; needs root, and Go, once
+    Node,
     /// A part of netns: not one answer is lost, whatever offloads both ends of a veth have; needs root
     Offloads,
     /// Answers under rewriting, on two CPUs that nobody else needs; needs root
     Torn,
+    /// The chart and what it renders; a real API server takes it; needs Go, once
+    Deploy,
+    /// Load, packets and attach modes on the host's kernel, and on others in virtual machines; needs root and qemu
+    Kernels,
     /// Every layer, the slow ones included
     All,
 }
@@ -79,8 +85,11 @@ impl Layer {
             Self::Differential => "differential",
             Self::Hostile => "hostile",
             Self::Netns => "netns",
+            Self::Node => "node",
             Self::Offloads => "offloads",
             Self::Torn => "torn",
+            Self::Deploy => "deploy",
+            Self::Kernels => "kernels",
             Self::All => "all",
         }
     }
@@ -106,13 +115,24 @@ impl Layer {
                 | Self::Malformed
                 | Self::Cluster
                 | Self::Crowd
+                | Self::Deploy
                 | Self::All
         )
     }
 
+    /// Whether it loads the programs.
+    fn needs_programs(self) -> bool {
+        self.is_in_kernel() || self == Self::Cluster
+    }
+
     /// Whether it starts `hopzero` as a command.
     fn needs_daemon(self) -> bool {
-        self.is_in_kernel() || matches!(self, Self::Coredns | Self::Malformed | Self::Cluster)
+        // (The layer kernels builds its own.)
+        (self.is_in_kernel() && self != Self::Kernels)
+            || matches!(
+                self,
+                Self::Coredns | Self::Malformed | Self::Cluster | Self::Deploy
+            )
     }
 
     fn command(self, args: &Args) -> Command {
@@ -126,6 +146,9 @@ impl Layer {
             if matches!(self, Self::Torn | Self::Differential | Self::Hostile) {
                 // The slower the writer, the fewer torn reads there are to see; and many queries.
                 command.arg("--release");
+            }
+            if self == Self::Node {
+                add_peers(&mut command, self);
             }
             if let Some(reads) = args.reads {
                 command.env("HOPZERO_TORN_READS", reads.to_string());
@@ -158,25 +181,16 @@ impl Layer {
             if let Some(messages) = args.packets {
                 command.env("HOPZERO_MALFORMED_MESSAGES", messages.to_string());
             }
-        } else if matches!(self, Self::Coredns | Self::Cluster) {
+        } else if matches!(self, Self::Coredns | Self::Cluster | Self::Deploy) {
             command.args(["-p", "hopzero-tests", "--test", self.target()]);
             if self == Self::Cluster {
                 command.args(["--test", "access", "--test", "quickstart"]);
             }
             command.args(["--", "--nocapture"]);
-            let mut peers = vec![("HOPZERO_COREDNS", peers::coredns())];
             if self == Self::Cluster {
-                peers.push(("HOPZERO_CLUSTER", peers::cluster()));
+                command.arg("--test-threads=1");
             }
-            for (variable, built) in peers {
-                match built {
-                    Ok(path) => {
-                        command.env(variable, path);
-                    }
-                    // The tests say that they are skipped.
-                    Err(error) => println!("{error:#}"),
-                }
-            }
+            add_peers(&mut command, self);
             if let Some(queries) = args.queries {
                 command.env("HOPZERO_COREDNS_QUERIES", queries.to_string());
             }
@@ -192,9 +206,29 @@ impl Layer {
     }
 }
 
+/// Tells the tests where the programs are that a layer needs beside ours.
+fn add_peers(command: &mut Command, layer: Layer) {
+    let mut peers = match layer {
+        Layer::Deploy => vec![("HOPZERO_HELM", peers::helm())],
+        _ => vec![("HOPZERO_COREDNS", peers::coredns())],
+    };
+    if layer != Layer::Coredns {
+        peers.push(("HOPZERO_CLUSTER", peers::cluster()));
+    }
+    for (variable, built) in peers {
+        match built {
+            Ok(path) => {
+                command.env(variable, path);
+            }
+            // The tests say that they are skipped.
+            Err(error) => println!("{error:#}"),
+        }
+    }
+}
+
 pub fn run(args: &Args) -> Result<ExitCode> {
     let layers = selected(&args.layers);
-    if layers.iter().any(|layer| layer.is_in_kernel()) {
+    if layers.iter().any(|layer| layer.needs_programs()) {
         if setup::ensure(setup::Item::TO_RUN)? == setup::Outcome::ToDo {
             println!("\nWithout them: cargo xtask test host");
             return Ok(ExitCode::from(EXIT_TO_DO));
@@ -208,8 +242,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut skipped = 0;
     for layer in layers {
         println!("\n== {} ==", layer.name());
-        let sum = run_layer(layer, args)?;
-        if layer.needs_daemon() {
+        let sum = match layer {
+            Layer::Kernels => kernels::run()?,
+            _ => run_layer(layer, args)?,
+        };
+        if layer.needs_daemon() || layer.is_in_kernel() {
             skipped += sum.skipped;
         }
         all.add(&sum);
@@ -245,7 +282,7 @@ fn build_daemon() -> Result<()> {
 /// The layers in their order, each once.
 fn selected(wanted: &[Layer]) -> Vec<Layer> {
     const DEFAULT: [Layer; 3] = [Layer::Host, Layer::Packet, Layer::Netns];
-    const EACH: [Layer; 15] = [
+    const EACH: [Layer; 18] = [
         Layer::Host,
         Layer::Model,
         Layer::Forward,
@@ -259,8 +296,11 @@ fn selected(wanted: &[Layer]) -> Vec<Layer> {
         Layer::Differential,
         Layer::Hostile,
         Layer::Netns,
+        Layer::Node,
         Layer::Offloads,
         Layer::Torn,
+        Layer::Deploy,
+        Layer::Kernels,
     ];
     let wanted = if wanted.is_empty() { &DEFAULT } else { wanted };
     let all = wanted.contains(&Layer::All);
@@ -278,41 +318,45 @@ fn selected(wanted: &[Layer]) -> Vec<Layer> {
 
 /// Runs one layer, passing on what it prints.
 fn run_layer(layer: Layer, args: &Args) -> Result<Sum> {
-    let mut child = layer
-        .command(args)
+    let mut sum = Sum::default();
+    let status = follow(&mut layer.command(args), |line| sum.read(line))?;
+    sum.count_failure(layer.name(), status.success());
+    Ok(sum)
+}
+
+/// Runs a command to its end, passing on what it prints, line by line.
+///
+/// # Errors
+/// It cannot be started.
+pub fn follow(command: &mut Command, mut read: impl FnMut(&str)) -> Result<ExitStatus> {
+    let mut child = command
         .stdout(Stdio::piped())
         .spawn()
-        .context("cannot start cargo")?;
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
     let output = child.stdout.take().context("no standard output")?;
-    let mut sum = Sum::default();
     let mut lines = BufReader::new(output);
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line)? > 0 {
         std::io::stdout().write_all(&line)?;
-        sum.read(&String::from_utf8_lossy(&line));
+        read(&String::from_utf8_lossy(&line));
         line.clear();
     }
-    let status = child.wait()?;
-    if !status.success() && sum.failed == 0 {
-        // It did not compile, or a test ended the whole process: no count can be trusted.
-        println!("{}: cargo test ended with {status}", layer.name());
-        sum.failed = 1;
-    }
-    Ok(sum)
+    Ok(child.wait()?)
 }
 
 /// How many tests ended how.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Sum {
+pub struct Sum {
     passed: u64,
     failed: u64,
-    skipped: u64,
+    /// Those that cannot run here.
+    pub skipped: u64,
 }
 
 impl Sum {
     /// Adds what a test binary says at its end:
     /// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; …`
-    fn read(&mut self, line: &str) {
+    pub fn read(&mut self, line: &str) {
         let Some((_, result)) = line.split_once("test result: ") else {
             return;
         };
@@ -329,7 +373,16 @@ impl Sum {
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    /// What did not compile, or was ended as a whole, has no count that can be trusted.
+    pub fn count_failure(&mut self, what: impl std::fmt::Display, succeeded: bool) {
+        if !succeeded && self.failed == 0 {
+            println!("{what}: did not come to its end");
+            self.failed = 1;
+        }
+    }
+
+    /// Adds what another has counted.
+    pub fn add(&mut self, other: &Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
@@ -360,7 +413,7 @@ mod tests {
     #[test]
     fn layers_come_in_order_and_once() {
         assert_eq!(selected(&[]), [Layer::Host, Layer::Packet, Layer::Netns]);
-        assert_eq!(selected(&[Layer::All]).len(), 11);
+        assert_eq!(selected(&[Layer::All]).len(), 14);
         assert_eq!(
             selected(&[Layer::Netns, Layer::Host, Layer::Host]),
             [Layer::Host, Layer::Netns]

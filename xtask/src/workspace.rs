@@ -51,7 +51,16 @@ pub fn command(program: &str) -> Command {
 
 /// Cargo in the workspace's root, by the toolchain that built this xtask.
 pub fn cargo() -> Command {
-    let mut command = command("cargo");
+    of_our_toolchain("cargo")
+}
+
+/// The compiler that [`cargo`] calls.
+pub fn rustc() -> Command {
+    of_our_toolchain("rustc")
+}
+
+fn of_our_toolchain(program: &str) -> Command {
+    let mut command = command(program);
     if let Some(toolchain) = env::var_os("RUSTUP_TOOLCHAIN") {
         command.env("RUSTUP_TOOLCHAIN", toolchain);
     }

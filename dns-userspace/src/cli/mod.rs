@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod accelerate;
 mod check_config;
 mod kernel;
 mod query;
@@ -27,6 +28,9 @@ Examples:
     hopzero serve --manifests ./manifests --listen 169.254.20.10:53 \\
         --attach veth1,veth2 --answer-for 10.96.0.10
 
+  Answer every pod of the node in the kernel, beside CoreDNS, which stays as it is:
+    hopzero accelerate --attach pods
+
   Stop answering in the kernel, at once:
     hopzero kernel off
 
@@ -43,6 +47,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Accelerate(Box<accelerate::Args>),
     Query(query::Args),
     Status(status::Args),
     Stats(stats::Args),
@@ -55,6 +60,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::main(*args),
+        Command::Accelerate(args) => accelerate::main(*args),
         Command::Query(args) => query::main(&args),
         Command::Status(args) => Ok(status::main(&args)),
         Command::Stats(args) => stats::main(&args),

@@ -4,13 +4,17 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 
-use super::serve::{sites, source};
+use super::{
+    accelerate::Named,
+    serve::{sites, source},
+};
 use crate::{plugin::Environment, source::cluster::Wanted};
 
 const AFTER_HELP: &str = "\
 Examples:
   hopzero rbac | kubectl apply -f -
   hopzero rbac --conf Corefile        # with `pods verified`, pods are watched too
+  hopzero rbac --accelerate kube-system/coredns | kubectl apply -f -
 
 Exit status: 0, or 1 if the Corefile cannot be used, 2 on a wrong command line.";
 
@@ -21,6 +25,10 @@ pub(super) struct Args {
     /// The Corefile that is to be served; without one, what `serve` watches by itself.
     #[arg(long, value_name = "FILE")]
     conf: Option<PathBuf>,
+
+    /// For `accelerate`: also a Role that lets it read this `ConfigMap`.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    accelerate: Option<Named>,
 
     /// The name of the role.
     #[arg(long, value_name = "NAME", default_value = "hopzero")]
@@ -42,5 +50,44 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     print!("{}", wanted.cluster_role(&args.name));
+    if let Some(map) = &args.accelerate {
+        print!("---\n{}", role(map, &args.name));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `accelerate` needs beyond what is watched: the configuration of the cluster's `CoreDNS`.
+fn role(map: &Named, name: &str) -> String {
+    let Named {
+        namespace,
+        name: map,
+    } = map;
+    // A list or watch of one name is allowed by that name.
+    format!(
+        "\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {name}
+  namespace: {namespace}
+rules:
+- apiGroups: [\"\"]
+  resources: [\"configmaps\"]
+  resourceNames: [\"{map}\"]
+  verbs: [\"list\", \"watch\"]
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_that_config_map_may_be_read() {
+        let map = "kube-system/coredns".parse().unwrap();
+        let role: serde_json::Value = serde_yaml_ng::from_str(&role(&map, "hopzero")).unwrap();
+        assert_eq!(role["metadata"]["namespace"], "kube-system");
+        assert_eq!(role["rules"][0]["resourceNames"][0], "coredns");
+    }
 }

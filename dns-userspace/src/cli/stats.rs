@@ -83,7 +83,39 @@ fn table(report: &Report) -> String {
         let line = format!("{shown:<15}  {name:<what$}  {count:>value$}");
         let _ = writeln!(text, "{}", line.trim_end());
     }
+    if let Some(devices) = report.kernel.as_ref().and_then(devices) {
+        let _ = write!(text, "\n{devices}");
+    }
     text
+}
+
+/// Each device with its mode and whether that works, what was not taken, and who else is there.
+fn devices(kernel: &Value) -> Option<String> {
+    let devices = kernel.get("devices")?.as_array()?;
+    let field = |device: &Value, name: &str| device[name].as_str().map(str::to_owned);
+    let rows: Vec<(String, String, String)> = (devices.iter())
+        .map(|device| {
+            let state = match (device["active"].as_bool(), field(device, "untested")) {
+                (Some(true), _) => "active: a query has come back".to_owned(),
+                (_, Some(why)) => format!("not tested: {why}"),
+                _ => "NOT ACTIVE: its queries go where they would go without hopzero".to_owned(),
+            };
+            let mode = field(device, "mode").unwrap_or_else(|| "none".to_owned());
+            (field(device, "device").unwrap_or_default(), mode, state)
+        })
+        .collect();
+    let name = rows.iter().map(|row| row.0.len()).max()?;
+    let mode = rows.iter().map(|row| row.1.len()).max()?;
+    let mut text = String::from("devices\n");
+    for (device, row) in devices.iter().zip(&rows) {
+        let _ = writeln!(text, "  {:<name$}  {:<mode$}  {}", row.0, row.1, row.2);
+        for (list, what) in [("refused", "not taken"), ("others", "also there")] {
+            for entry in device[list].as_array().into_iter().flatten() {
+                let _ = writeln!(text, "  {:<name$}  {what}: {}", "", plain(entry));
+            }
+        }
+    }
+    Some(text)
 }
 
 type Row = (&'static str, String, String);
@@ -103,7 +135,8 @@ fn kernel_rows(kernel: &Value, rows: &mut Vec<Row>) {
         return;
     };
     let counters = fields.get("counters");
-    for (name, value) in fields.iter().filter(|(name, _)| *name != "counters") {
+    let is_row = |name: &str| !matches!(name, "counters" | "devices");
+    for (name, value) in fields.iter().filter(|(name, _)| is_row(name)) {
         rows.push(("kernel", name.clone(), plain(value)));
     }
     if let Some(Value::Object(counters)) = counters {
@@ -141,8 +174,13 @@ mod tests {
     #[test]
     fn the_table_shows_every_part() {
         let kernel = serde_json::json!({
-            "hook": "tc", "devices": ["veth1", "veth2"], "programs": [{"name": "dns_tc", "id": 7}],
+            "hook": "tc", "programs": [{"name": "dns_tc", "id": 7}],
             "counters": {"answered": 12, "not_ours": 3}, "names": 450, "capacity": 1_000_000,
+            "devices": [
+                {"device": "veth1", "mode": "tc", "active": true, "others": ["tcx theirs (id 7)"]},
+                {"device": "veth22", "mode": "tc", "active": false, "untested": "the device is down"},
+                {"device": "veth3", "active": false, "refused": ["cannot attach"]},
+            ],
         });
         let report = Report {
             version: "1.2.3".to_owned(),
@@ -156,7 +194,11 @@ mod tests {
         let text = table(&report);
         assert!(text.starts_with("hopzero 1.2.3, pid 4711, up 3 h 2 min, synchronised\n"));
         for shown in [
-            "veth1, veth2",
+            "  veth1   tc    active",
+            "also there: tcx theirs (id 7)",
+            "  veth22  tc    not tested: the device is down",
+            "  veth3   none  NOT ACTIVE",
+            "not taken: cannot attach",
             "dns_tc",
             "not_ours",
             "1000000",

@@ -63,7 +63,7 @@ impl Key {
             Some(("tls", rest)) => (Transport::Tls, rest),
             Some((scheme, _)) => {
                 return Err(fault(
-                    format!("the transport `{scheme}://` is not one that hopzero serves"),
+                    format!("hopzero does not serve `{scheme}://`"),
                     "`dns://` or `tls://`",
                 ));
             }
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn what_cannot_be_served_is_said() {
         for (text, message) in [
-            ("https://.", "`https://` is not one"),
+            ("https://.", "does not serve `https://`"),
             (".:70000", "`70000` is not a port"),
             (":53", "without a zone"),
             (".:", "`` is not a port"),

@@ -1,6 +1,9 @@
 //! From words to server blocks and their directives.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{
     error::{CorefileError, Fault},
@@ -21,6 +24,8 @@ pub struct Corefile {
     pub sources: Sources,
     /// What is not wrong, but may not be meant.
     pub warnings: Vec<String>,
+    /// Imported patterns that no file matches here.
+    pub unmatched: Vec<PathBuf>,
 }
 
 /// `KEY… { DIRECTIVES }`
@@ -93,6 +98,7 @@ impl Corefile {
                 blocks,
                 sources: tokens.sources,
                 warnings: tokens.warnings,
+                unmatched: tokens.unmatched,
             }),
             Err(fault) => Err(fault.within(&tokens.sources)),
         }

@@ -30,6 +30,8 @@ pub struct Tokens<'a> {
     imports: u32,
     /// What is not wrong, but may not be meant.
     pub warnings: Vec<String>,
+    /// Patterns that no file matches.
+    pub unmatched: Vec<PathBuf>,
 }
 
 impl<'a> Tokens<'a> {
@@ -42,6 +44,7 @@ impl<'a> Tokens<'a> {
             variables,
             imports: 0,
             warnings: Vec::new(),
+            unmatched: Vec::new(),
         };
         let words = lexer::words(0, &text);
         tokens.sources.add(path, text);
@@ -201,6 +204,7 @@ impl<'a> Tokens<'a> {
                 "{place}: no file matches the import of {}",
                 path.display()
             ));
+            self.unmatched.push(path);
         }
         Ok(paths)
     }

@@ -1,6 +1,7 @@
-//! Attaching to devices, with links that the kernel removes when this process ends.
+//! Attaching to devices, with links that the kernel removes when this process ends; where it has none for that, with a
+//! filter ([`super::clsact`]).
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use aya::{
     Ebpf,
@@ -12,20 +13,27 @@ use aya::{
     },
 };
 use clap::ValueEnum;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::{KernelError, error::chain};
+use super::{
+    KernelError,
+    clsact::{self, Direction, Filter},
+    error::chain,
+    foreign,
+};
 
 /// Where on a device the programs run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Hook {
     /// tcx ingress (Linux 6.6): the host's side of a pod's veth
     Tc,
+    /// A filter of clsact: the same for older kernels
+    Clsact,
     /// XDP in the driver: a network card
     Xdp,
     /// XDP in the network stack: any device
     XdpGeneric,
-    /// XDP in the driver for a network card, tcx for any other device; then XDP in the stack
+    /// XDP in the driver for a network card, tcx or clsact for any other device; then XDP in the stack
     #[default]
     Auto,
 }
@@ -35,6 +43,8 @@ pub enum Hook {
 pub enum Mode {
     /// tcx ingress.
     Tcx,
+    /// A filter at the ingress of clsact.
+    Clsact,
     /// XDP in the driver.
     XdpNative,
     /// XDP in the network stack.
@@ -46,9 +56,15 @@ impl Mode {
     pub const fn label(self) -> &'static str {
         match self {
             Mode::Tcx => "tc",
+            Mode::Clsact => "clsact",
             Mode::XdpNative => "xdp",
             Mode::XdpGeneric => "xdp-generic",
         }
+    }
+
+    /// Whether frames are known by their link-layer address alone.
+    pub(super) const fn is_xdp(self) -> bool {
+        matches!(self, Mode::XdpNative | Mode::XdpGeneric)
     }
 }
 
@@ -61,7 +77,14 @@ pub struct Attached {
     pub mode: Mode,
     /// Whether one network is sent only so many answers a second.
     pub limited: bool,
-    link: FdLink,
+    holder: Holder,
+}
+
+/// What holds a program at a device.
+#[derive(Debug)]
+enum Holder {
+    Link(FdLink),
+    Filter(Filter),
 }
 
 /// Name of the tc program in the object.
@@ -69,12 +92,11 @@ pub(super) const TC: &str = "hopzero_tc";
 /// Name of the XDP program in the object.
 pub(super) const XDP: &str = "hopzero_xdp";
 
-/// The device exists in this network namespace.
-pub(super) fn check_device(device: &str) -> Result<(), KernelError> {
+/// The kernel's number of a device of this network namespace.
+pub(super) fn index_of(device: &str) -> Result<u32, KernelError> {
     nix::net::if_::if_nametoindex(device).map_err(|_| KernelError::NoDevice {
         device: device.to_owned(),
-    })?;
-    Ok(())
+    })
 }
 
 /// A card has a device of its bus behind it.
@@ -95,53 +117,73 @@ pub(super) fn mac_of(device: &str) -> Result<[u8; 6], KernelError> {
         })
 }
 
-/// Attaches by `hook`, or by the first that works if it is [`Hook::Auto`].
-pub(super) fn attach(ebpf: &mut Ebpf, device: &str, hook: Hook) -> Result<Attached, KernelError> {
-    check_device(device)?;
-    let modes: &[Mode] = match hook {
+/// The modes of a hook, in the order in which they are tried.
+pub(super) fn modes(device: &str, hook: Hook) -> &'static [Mode] {
+    match hook {
         Hook::Tc => &[Mode::Tcx],
+        Hook::Clsact => &[Mode::Clsact],
         Hook::Xdp => &[Mode::XdpNative],
         Hook::XdpGeneric => &[Mode::XdpGeneric],
         // (Native XDP on the host's side of a veth would lose every reply.)
-        Hook::Auto if is_card(device) => &[Mode::XdpNative, Mode::XdpGeneric, Mode::Tcx],
-        Hook::Auto => &[Mode::Tcx, Mode::XdpGeneric],
-    };
-    let mut result = Err(KernelError::NoDevice {
-        device: device.to_owned(),
-    });
-    for mode in modes {
-        result = attach_mode(ebpf, device, *mode);
-        match &result {
-            Ok(_) => break,
-            Err(error) => info!(device, %error, "trying the next mode"),
+        Hook::Auto if is_card(device) => {
+            &[Mode::XdpNative, Mode::XdpGeneric, Mode::Tcx, Mode::Clsact]
         }
+        Hook::Auto => &[Mode::Tcx, Mode::Clsact, Mode::XdpGeneric],
     }
-    result
 }
 
-fn attach_mode(ebpf: &mut Ebpf, device: &str, mode: Mode) -> Result<Attached, KernelError> {
-    let link = match mode {
-        Mode::Tcx => attach_tcx(ebpf, device),
-        Mode::XdpNative => attach_xdp(ebpf, device, XdpMode::Driver),
-        Mode::XdpGeneric => attach_xdp(ebpf, device, XdpMode::Skb),
+/// Attaches in one mode.
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    device: &str,
+    index: u32,
+    mode: Mode,
+) -> Result<Attached, KernelError> {
+    let holder = match mode {
+        Mode::Tcx => attach_tcx(ebpf, device).map(as_link),
+        Mode::Clsact => attach_clsact(ebpf, device, index),
+        Mode::XdpNative => attach_xdp(ebpf, device, XdpMode::Driver).map(as_link),
+        Mode::XdpGeneric => attach_xdp(ebpf, device, XdpMode::Skb).map(as_link),
     }?;
-    let link = link.map_err(|error| KernelError::Attach {
-        device: device.to_owned(),
-        hook: mode.label(),
-        reason: chain(&*error),
-        remedy: remedy(mode, &chain(&*error)),
+    let holder = holder.map_err(|error| {
+        let reason = chain(&*error);
+        let others = foreign::at(device, index, &BTreeSet::new());
+        KernelError::Attach {
+            device: device.to_owned(),
+            hook: mode.label(),
+            remedy: remedy(mode, &reason),
+            reason: if others.is_empty() {
+                reason
+            } else {
+                format!("{reason} (there: {})", foreign::listed(&others))
+            },
+        }
     })?;
     Ok(Attached {
         device: device.to_owned(),
         mode,
         limited: false,
-        link,
+        holder,
     })
+}
+
+fn as_link(link: Result<FdLink, Refusal>) -> Result<Holder, Refusal> {
+    link.map(Holder::Link)
+}
+
+fn attach_clsact(
+    ebpf: &mut Ebpf,
+    device: &str,
+    index: u32,
+) -> Result<Result<Holder, Refusal>, KernelError> {
+    let program: &mut SchedClassifier = loaded(ebpf, TC, SchedClassifier::load)?;
+    let filter = clsact::attach(program, device, index, Direction::Ingress);
+    Ok(filter.map(Holder::Filter))
 }
 
 /// The inner error is the attachment's, for which there is a remedy.
 type AttachResult = Result<Result<FdLink, Refusal>, KernelError>;
-type Refusal = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Refusal = Box<dyn std::error::Error + Send + Sync>;
 
 /// At the head: behind another program that redirects, ours would never run.
 fn attach_tcx(ebpf: &mut Ebpf, device: &str) -> AttachResult {
@@ -170,36 +212,46 @@ fn attach_xdp(ebpf: &mut Ebpf, device: &str, xdp_mode: XdpMode) -> AttachResult 
 /// Loads the program that a mode needs.
 pub(super) fn load_for(ebpf: &mut Ebpf, mode: Mode) -> Result<(), KernelError> {
     match mode {
-        Mode::Tcx => loaded(ebpf, TC, SchedClassifier::load).map(|_| ()),
+        Mode::Tcx | Mode::Clsact => loaded(ebpf, TC, SchedClassifier::load).map(|_| ()),
         Mode::XdpNative | Mode::XdpGeneric => loaded(ebpf, XDP, Xdp::load).map(|_| ()),
     }
 }
 
 impl Attached {
-    /// Puts another object's program, which is loaded, in the place of the one that is attached. The link stays
+    /// Puts another object's program, which is loaded, in the place of the one that is attached. Link and filter stay
     /// (`BPF_LINK_UPDATE`): each packet meets one of the two, and the order among others' programs is as it was.
-    pub(super) fn move_to(self, ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+    pub(super) fn move_to(self, ebpf: &mut Ebpf, index: u32) -> Result<Self, KernelError> {
         let Attached {
             device,
             mode,
             limited,
-            link,
+            holder,
         } = self;
-        let moved = match mode {
-            Mode::Tcx => move_tcx(ebpf, link)?,
-            Mode::XdpNative | Mode::XdpGeneric => move_xdp(ebpf, link)?,
+        let moved = match (holder, mode) {
+            (Holder::Filter(filter), _) => {
+                let program: &mut SchedClassifier = loaded(ebpf, TC, SchedClassifier::load)?;
+                filter.move_to(program).map(Holder::Filter)
+            }
+            (Holder::Link(link), Mode::XdpNative | Mode::XdpGeneric) => {
+                as_link(move_xdp(ebpf, link)?)
+            }
+            (Holder::Link(link), Mode::Tcx | Mode::Clsact) => as_link(move_tcx(ebpf, link)?),
         };
         match moved {
-            Ok(link) => Ok(Attached {
+            Ok(holder) => Ok(Attached {
                 device,
                 mode,
                 limited,
-                link,
+                holder,
             }),
             Err(error) => {
-                // aya has dropped the link, and detached what it held: until the next line packets pass.
+                // What held it is dropped, and it is detached: until the next line packets pass.
                 warn!(device, %error, "the program is not replaced in place: attaching anew");
-                attach_mode(ebpf, &device, mode)
+                let attached = attach(ebpf, &device, index, mode)?;
+                Ok(Attached {
+                    limited,
+                    ..attached
+                })
             }
         }
     }
@@ -239,7 +291,7 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), KernelError> {
 }
 
 /// The program of that name, loaded once.
-fn loaded<'a, P>(
+pub(super) fn loaded<'a, P>(
     ebpf: &'a mut Ebpf,
     name: &'static str,
     load: fn(&mut P) -> Result<(), ProgramError>,
@@ -262,7 +314,10 @@ fn remedy(mode: Mode, reason: &str) -> &'static str {
     let is = |errno: i32| reason.contains(&format!("os error {errno})"));
     match mode {
         _ if is(libc::EPERM) => "run as root, or grant CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
-        Mode::Tcx if is(libc::EINVAL) => "tcx needs Linux 6.6 or newer: use --hook xdp-generic",
+        Mode::Tcx if is(libc::EINVAL) => "tcx needs Linux 6.6 or newer: use --hook clsact",
+        Mode::Clsact if is(libc::EEXIST) => {
+            "another program has our place among the filters, and is left alone: use --hook xdp-generic"
+        }
         Mode::XdpNative if is(libc::EBUSY) => {
             "another XDP program is attached natively, and is left alone: use --hook tc"
         }
@@ -275,6 +330,8 @@ fn remedy(mode: Mode, reason: &str) -> &'static str {
         Mode::XdpNative => {
             "its driver has no native XDP, or not with this configuration: use --hook auto"
         }
-        Mode::Tcx | Mode::XdpGeneric => "use --hook auto, which takes what the device has",
+        Mode::Tcx | Mode::Clsact | Mode::XdpGeneric => {
+            "use --hook auto, which takes what the device has"
+        }
     }
 }

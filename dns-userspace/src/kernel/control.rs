@@ -3,7 +3,9 @@
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher as _, Hasher as _},
+    io,
     net::IpAddr,
+    ops::Range,
     sync::{Mutex, PoisonError},
 };
 
@@ -33,6 +35,9 @@ const GENERATION_WORD: usize = std::mem::offset_of!(Control, generation) / 8;
 const LEASE_WORD: usize = std::mem::offset_of!(Control, lease_until) / 8;
 const MACS_WORD: usize = std::mem::offset_of!(Control, macs) / 8;
 const LIMIT_WORD: usize = std::mem::offset_of!(Control, limit_rate) / 8;
+const V4_WORD: usize = std::mem::offset_of!(Control, v4) / 8;
+/// The word with `v4_count` and `v6_count`.
+const ADDRESS_COUNTS_WORD: usize = std::mem::offset_of!(Control, v4_count) / 8;
 const ZONES_WORD: usize = std::mem::offset_of!(Control, zones) / 8;
 /// The word with `macs_count` in its lower half and `cells` in its upper one.
 const MACS_COUNT_WORD: usize = std::mem::offset_of!(Control, macs_count) / 8;
@@ -46,18 +51,7 @@ impl ControlBlock {
         for (place, vlan) in control.vlans.iter_mut().zip(&options.vlans) {
             *place = *vlan;
         }
-        for address in &options.answer_for {
-            match address {
-                IpAddr::V4(v4) => {
-                    control.v4[control.v4_count as usize] = u32::from_le_bytes(v4.octets());
-                    control.v4_count += 1;
-                }
-                IpAddr::V6(v6) => {
-                    control.v6[control.v6_count as usize] = bytemuck::cast(v6.octets());
-                    control.v6_count += 1;
-                }
-            }
-        }
+        put_addresses(&mut control, &options.answer_for);
         let words: [u64; size_of::<Control>() / 8] = bytemuck::cast(control);
         for (index, word) in words.into_iter().enumerate() {
             memory.store(index, word);
@@ -68,38 +62,68 @@ impl ControlBlock {
         }
     }
 
-    /// Adds the address of a device with XDP. Of two devices with one address (bridges and VLANs have their
-    /// card's) both are limited if one is: programs cannot tell them apart.
-    pub(super) fn add_mac(&self, mac: [u8; 6], limited: bool) -> Result<(), KernelError> {
-        let counts = self.memory.load(MACS_COUNT_WORD);
-        let macs = (counts & 0xffff_ffff) as usize;
-        let mut bytes = [0; 8];
-        bytes[..6].copy_from_slice(&mac);
-        let address = u64::from_le_bytes(bytes);
-        let flag = if limited { MAC_LIMITED } else { 0 };
-        for word in MACS_WORD..MACS_WORD + macs {
-            let known = self.memory.load(word);
-            if known & !MAC_LIMITED == address {
-                self.memory.publish(word, known | flag);
-                return Ok(());
-            }
-        }
-        if macs == MACS_MAX {
-            return Err(KernelError::Devices { max: MACS_MAX });
-        }
-        self.memory.store(MACS_WORD + macs, address | flag);
-        self.memory.publish(MACS_COUNT_WORD, counts + 1);
+    /// Destinations of the queries to answer. Those at the beginning of the list that were there before are answered all
+    /// the time; the others only once no program can see half of an address: `wait` returns when all that run now have ended.
+    ///
+    /// # Errors
+    /// There are too many, and nothing has changed.
+    pub(super) fn set_addresses(
+        &self,
+        before: &[IpAddr],
+        now: &[IpAddr],
+        wait: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), KernelError> {
+        check_addresses(now)?;
+        let same = before.iter().zip(now).take_while(|(a, b)| a == b).count();
+        self.put_words(&now[..same], ADDRESS_COUNTS_WORD..ADDRESS_COUNTS_WORD + 1);
+        wait().map_err(|source| KernelError::Grace { source })?;
+        self.put_words(now, V4_WORD..MACS_WORD);
+        self.put_words(now, ADDRESS_COUNTS_WORD..ADDRESS_COUNTS_WORD + 1);
         Ok(())
     }
 
-    /// Adds the addresses of another one.
-    pub(super) fn add_macs_of(&self, other: &ControlBlock) {
-        let macs = other.memory.load(MACS_COUNT_WORD) & 0xffff_ffff;
-        for word in MACS_WORD..MACS_WORD + usize::try_from(macs).unwrap_or(0) {
-            self.memory.store(word, other.memory.load(word));
+    /// Stores words of a block with these addresses.
+    fn put_words(&self, addresses: &[IpAddr], which: Range<usize>) {
+        let mut control = Control::zeroed();
+        put_addresses(&mut control, addresses);
+        let words: [u64; size_of::<Control>() / 8] = bytemuck::cast(control);
+        for word in which {
+            self.memory.publish(word, words[word]);
         }
-        let cells = self.memory.load(MACS_COUNT_WORD) & !0xffff_ffff;
-        self.memory.publish(MACS_COUNT_WORD, cells | macs);
+    }
+
+    /// The link-layer addresses that are ours beyond the devices' own: those of devices with XDP, and of bridges. Of two
+    /// devices with one address (bridges and VLANs have their card's) both are limited if one is: programs cannot
+    /// tell them apart.
+    pub(super) fn set_macs(&self, macs: &[([u8; 6], bool)]) -> Result<(), KernelError> {
+        let mut words: Vec<u64> = Vec::new();
+        for (mac, limited) in macs {
+            let mut bytes = [0; 8];
+            bytes[..6].copy_from_slice(mac);
+            let address = u64::from_le_bytes(bytes);
+            let flag = if *limited { MAC_LIMITED } else { 0 };
+            match words
+                .iter_mut()
+                .find(|word| **word & !MAC_LIMITED == address)
+            {
+                Some(word) => *word |= flag,
+                None => words.push(address | flag),
+            }
+        }
+        if words.len() > MACS_MAX {
+            return Err(KernelError::Devices { max: MACS_MAX });
+        }
+        // While this goes on an address may be missing, and its packets pass; none is there that is not ours.
+        let upper = self.memory.load(MACS_COUNT_WORD) & !0xffff_ffff;
+        let before = self.memory.load(MACS_COUNT_WORD) & 0xffff_ffff;
+        let count = words.len() as u64;
+        self.memory
+            .publish(MACS_COUNT_WORD, upper | before.min(count));
+        for (offset, word) in words.into_iter().enumerate() {
+            self.memory.publish(MACS_WORD + offset, word);
+        }
+        self.memory.publish(MACS_COUNT_WORD, upper | count);
+        Ok(())
     }
 
     /// One store: so many answers a second to each network, at so many ticks a second.
@@ -166,6 +190,21 @@ impl ControlBlock {
     }
 }
 
+fn put_addresses(control: &mut Control, addresses: &[IpAddr]) {
+    for address in addresses {
+        match address {
+            IpAddr::V4(v4) => {
+                control.v4[control.v4_count as usize] = u32::from_le_bytes(v4.octets());
+                control.v4_count += 1;
+            }
+            IpAddr::V6(v6) => {
+                control.v6[control.v6_count as usize] = bytemuck::cast(v6.octets());
+                control.v6_count += 1;
+            }
+        }
+    }
+}
+
 /// More addresses than the programs can be told.
 pub(super) fn check_addresses(addresses: &[IpAddr]) -> Result<(), KernelError> {
     let v4 = addresses.iter().filter(|address| address.is_ipv4()).count();
@@ -203,22 +242,62 @@ mod tests {
     }
 
     #[test]
+    fn addresses_that_stay_are_answered_for_all_the_time() {
+        let list = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let before = list(&["10.96.0.10", "fd00::a", "10.244.0.5"]);
+        let block = block(&Options {
+            answer_for: before.clone(),
+            ..Options::default()
+        });
+        let counts = |block: &ControlBlock| {
+            let control = control(block);
+            (control.v4_count, control.v6_count)
+        };
+        assert_eq!(counts(&block), (2, 1));
+        let now = list(&["10.96.0.10", "fd00::a", "10.244.0.6", "10.244.0.7"]);
+        let wait = || {
+            assert_eq!(counts(&block), (1, 1));
+            Ok(())
+        };
+        block.set_addresses(&before, &now, wait).unwrap();
+        let found = control(&block);
+        assert_eq!((found.v4_count, found.v6_count), (3, 1));
+        assert_eq!(found.v4[2].to_le_bytes(), [10, 244, 0, 7]);
+        assert_eq!(found.v6[0][0].to_le_bytes()[..2], [0xfd, 0]);
+        let many = vec![now[0]; 9];
+        block.set_addresses(&now, &many, || Ok(())).unwrap_err();
+        assert_eq!(control(&block), found);
+        block.set_addresses(&now, &[], || Ok(())).unwrap();
+        assert_eq!(counts(&block), (0, 0));
+    }
+
+    #[test]
     fn one_address_is_limited_if_a_device_of_it_is() {
         let block = block(&Options::default());
         let (one, two) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
-        for (mac, limited) in [(one, false), (two, true), (one, true), (two, false)] {
-            block.add_mac(mac, limited).unwrap();
-        }
-        let control = control(&block);
-        assert_eq!(control.macs_count, 2);
+        let macs = [(one, false), (two, true), (one, true), (two, false)];
+        block.set_macs(&macs).unwrap();
+        let found = control(&block);
+        assert_eq!(found.macs_count, 2);
         assert_eq!(
-            control.macs[..3],
+            found.macs[..3],
             [
                 0x0100_0000_0002 | MAC_LIMITED,
                 0x0200_0000_0002 | MAC_LIMITED,
                 0
             ]
         );
+        // What is gone is forgotten.
+        block.set_macs(&macs[3..]).unwrap();
+        let found = control(&block);
+        assert_eq!((found.macs_count, found.macs[0]), (1, 0x0200_0000_0002));
+        assert_eq!(found.cells, Capacity::new(1, 1).cells, "the other half");
+        let many: Vec<_> = (0..=16)
+            .map(|last| ([2, 0, 0, 0, 0, last], false))
+            .collect();
+        assert!(block.set_macs(&many).is_err());
     }
 
     #[test]

@@ -39,6 +39,44 @@ pub enum KernelError {
         /// Its name.
         device: String,
     },
+    /// `--attach auto` leads nowhere.
+    #[error("--attach auto: there is no {to} on this node: name the device instead (`ip route`)")]
+    NoRoute {
+        /// Which route there is not.
+        to: String,
+    },
+    /// rtnetlink refused.
+    #[error("cannot ask the kernel for {what}: {source}")]
+    Netlink {
+        /// What was asked for.
+        what: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The programs that run cannot be waited for.
+    #[error("cannot wait for the programs that run: {source}")]
+    Grace {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The self-test has failed.
+    #[error("{device} does not answer with {hook}: {reason}; {remedy}")]
+    Lost {
+        /// The device.
+        device: String,
+        /// The hook.
+        hook: &'static str,
+        /// What came of the query that was sent through it.
+        reason: String,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// The self-test cannot be made.
+    #[error("cannot send a query through a device (BPF_PROG_TEST_RUN): {reason}")]
+    Probe {
+        /// What the kernel said.
+        reason: String,
+    },
     /// A device without an Ethernet address.
     #[error(
         "{device} has no Ethernet address: XDP can only answer on Ethernet devices; use --hook tc"
@@ -81,6 +119,9 @@ pub enum KernelError {
         /// What it said.
         reason: String,
     },
+    /// No thread to wait for the programs.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     /// mmap of a map.
     #[error("cannot map the memory of {name}: {source} (it needs Linux 5.5 or newer)")]
     Memory {

@@ -9,17 +9,20 @@
 //! is tried again after [`GROWN_AGAIN_AFTER`].
 
 use std::{
+    collections::BTreeMap,
+    mem,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use hickory_proto::rr::Name;
 use tracing::{info, warn};
 
-use super::{Kernel, KernelError, Options, Status, status::Figures};
+use super::{Kernel, KernelError, Options, Pod, Status, probe::Questions, status::Figures};
 use crate::{
+    plugin::prometheus::Owners,
     publisher::{Publisher, table::Capacity},
-    zone::Zone,
+    zone::{OwnerName, Zone},
 };
 
 /// Names that a table has room for at the least.
@@ -40,6 +43,10 @@ pub struct Follower {
     growth_failed: Option<Instant>,
     /// The table is another zone's.
     turned: bool,
+    /// Pods' devices that came before there was anything to attach.
+    pods: BTreeMap<u32, Pod>,
+    /// What tests ask.
+    questions: Questions,
 }
 
 impl Follower {
@@ -56,6 +63,8 @@ impl Follower {
             before: Figures::default(),
             growth_failed: None,
             turned: false,
+            pods: BTreeMap::new(),
+            questions: Questions::default(),
         })
     }
 
@@ -69,14 +78,21 @@ impl Follower {
     ///
     /// # Errors
     /// Loading or attaching failed, the first time.
-    pub fn follow(&mut self, zone: &Zone, touched: &[Name]) -> Result<(), KernelError> {
+    pub fn follow(&mut self, zone: &Zone, touched: &[OwnerName]) -> Result<(), KernelError> {
         if !zone.is_synchronised() {
             return Ok(());
         }
         match self.kernel.take() {
             Some(kernel) if self.turned => self.kernel = Some(self.turn_to(kernel, zone)),
             Some(kernel) => self.kernel = Some(self.change(kernel, zone, touched)),
-            None => self.kernel = Some(self.start(zone)?),
+            None => {
+                self.questions = Questions::of(zone);
+                self.kernel = Some(self.start(zone)?);
+                for (index, pod) in mem::take(&mut self.pods) {
+                    self.follow_pod(index, Some(pod));
+                    self.renew();
+                }
+            }
         }
         self.report();
         Ok(())
@@ -99,6 +115,48 @@ impl Follower {
         }
     }
 
+    /// To whom the kernel's answers belong from now on, where metrics count them.
+    pub fn own(&self, owners: Owners) {
+        self.status.own(owners);
+    }
+
+    /// Queries to these addresses are answered from now on.
+    pub fn answer_for(&mut self, addresses: Vec<IpAddr>) {
+        if let Some(kernel) = &mut self.kernel
+            && let Err(error) = kernel.answer_for(&self.options.answer_for, &addresses)
+        {
+            warn!(%error, "queries to some addresses are not answered in the kernel");
+        }
+        self.options.answer_for = addresses;
+    }
+
+    /// A pod's device has come, has changed, or has gone.
+    pub fn follow_pod(&mut self, index: u32, pod: Option<Pod>) {
+        let Some(kernel) = &mut self.kernel else {
+            match pod {
+                Some(pod) => self.pods.insert(index, pod),
+                None => self.pods.remove(&index),
+            };
+            return;
+        };
+        kernel.follow_pod(index, pod, &self.options);
+        self.status.changed(kernel);
+    }
+
+    /// Tests a device that is to be tested, or tries one again on which nothing works.
+    pub fn test(&mut self) {
+        if let Some(kernel) = &mut self.kernel
+            && kernel.do_next(&self.options, &self.questions)
+        {
+            self.status.changed(kernel);
+        }
+    }
+
+    /// Whether there is something to test at once.
+    pub fn has_to_test(&self) -> bool {
+        self.kernel.as_ref().is_some_and(Kernel::is_due)
+    }
+
     /// Says that what there was to apply is applied: the programs may answer for another lease. To be
     /// called by who calls [`Self::follow`], after it and whenever there is nothing to follow, every
     /// [`super::RENEWED_EVERY`] at the latest.
@@ -117,17 +175,21 @@ impl Follower {
         let mut kernel = Kernel::load(&self.options, capacity(zone, self.options.names_max))?;
         kernel.publisher.publish_all(zone);
         kernel.attach(&self.options)?;
+        if self.options.pods.is_some() {
+            kernel.load_for_pods(self.options.hook)?;
+        }
         kernel.renew_lease(self.options.lease)?;
         kernel.answer(true);
+        kernel.test_all(&self.options, &self.questions)?;
         self.status.loaded(&kernel)?;
         info!(kernel = %kernel.describe(), "answering in the kernel");
         Ok(kernel)
     }
 
     /// Publishes a change, into a larger table if need be.
-    fn change(&mut self, mut kernel: Kernel, zone: &Zone, touched: &[Name]) -> Kernel {
+    fn change(&mut self, mut kernel: Kernel, zone: &Zone, touched: &[OwnerName]) -> Kernel {
         let lease = self.options.lease;
-        let (publisher, mut progress) = kernel.publishing(lease);
+        let (publisher, mut progress) = kernel.publishing(lease, &self.status);
         let result = publisher.try_publish(zone, touched, &mut progress);
         let is_full = result.is_err() || publisher.rejected() > 0;
         drop(progress);
@@ -145,7 +207,7 @@ impl Follower {
         }
         if result.is_err() {
             // Not as one step then, rather than not at all.
-            let (publisher, mut progress) = kernel.publishing(lease);
+            let (publisher, mut progress) = kernel.publishing(lease, &self.status);
             publisher.publish_each(zone, touched, &mut progress);
         }
         kernel
@@ -160,6 +222,7 @@ impl Follower {
         match self.succeed(&mut kernel, zone, capacity(zone, self.options.names_max)) {
             Ok(other) => {
                 self.turned = false;
+                self.questions = Questions::of(zone);
                 info!(kernel = %other.describe(), seconds = started.elapsed().as_secs_f32(),
                     "answering from another zone");
                 other
@@ -205,7 +268,7 @@ impl Follower {
         capacity: Capacity,
     ) -> Result<Kernel, KernelError> {
         let lease = self.options.lease;
-        let (_, mut progress) = kernel.publishing(lease);
+        let (_, mut progress) = kernel.publishing(lease, &self.status);
         progress();
         let mut other = Kernel::load(&self.options, capacity)?;
         progress();

@@ -9,7 +9,14 @@
 //! (else EINVAL), and only while more than one CPU is online (else it returns at once, although a program
 //! may have been preempted on a `PREEMPT_RT` kernel). Both cost the same.
 
-use std::io;
+//!
+//! A grace period takes some 16 ms, in which there is better to do: a thread of its own waits.
+
+use std::{
+    io, mem,
+    sync::mpsc::{Receiver, Sender, TryRecvError, channel},
+    thread,
+};
 
 use aya::{
     Ebpf,
@@ -22,25 +29,92 @@ use super::{KernelError, error::chain};
 const MAP: &str = "GRACE";
 
 type Inner = Array<MapData, u64>;
+type Waited = io::Result<()>;
 
 /// Gives grace periods.
 pub(super) struct Grace {
-    slot: ArrayOfMaps<MapData, Inner>,
-    /// What is put into the slot again and again.
-    value: Inner,
+    /// To the thread, which ends with it.
+    asked: Sender<()>,
+    waited: Receiver<Waited>,
+    /// The one that has been asked for.
+    pending: Pending,
+}
+
+enum Pending {
+    None,
+    Waiting,
+    Waited(Waited),
 }
 
 impl Grace {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
         let map = (ebpf.take_map(MAP)).ok_or(KernelError::Object { what: MAP })?;
+        let mut slot: ArrayOfMaps<MapData, Inner> = ArrayOfMaps::try_from(map)?;
+        // What is put into the slot again and again.
+        let value: Inner = Inner::create(1, 0)?;
+        let ((asked, asks), (waits, waited)) = (channel(), channel());
+        (thread::Builder::new().name("grace".to_owned()))
+            .spawn(move || {
+                for () in asks {
+                    let result = slot.set(0, &value, 0);
+                    if (waits.send(result.map_err(|error| io::Error::other(chain(&error)))))
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            })
+            .map_err(KernelError::Thread)?;
         Ok(Grace {
-            slot: ArrayOfMaps::try_from(map)?,
-            value: Inner::create(1, 0)?,
+            asked,
+            waited,
+            pending: Pending::None,
         })
     }
 
     /// Returns when all runs that had begun have ended.
     pub(super) fn wait(&mut self) -> io::Result<()> {
-        (self.slot.set(0, &self.value, 0)).map_err(|error| io::Error::other(chain(&error)))
+        self.begin();
+        self.end()
     }
+
+    /// Begins to wait for all runs that have begun.
+    pub(super) fn begin(&mut self) {
+        if matches!(self.pending, Pending::Waiting) {
+            // It says nothing of runs that have begun since.
+            let _ = self.waited.recv();
+        }
+        self.pending = match self.asked.send(()) {
+            Ok(()) => Pending::Waiting,
+            Err(_) => Pending::Waited(Err(gone())),
+        };
+    }
+
+    /// Whether [`Self::end`] would return at once.
+    pub(super) fn is_over(&mut self) -> bool {
+        if matches!(self.pending, Pending::Waiting) {
+            match self.waited.try_recv() {
+                Ok(waited) => self.pending = Pending::Waited(waited),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => self.pending = Pending::Waited(Err(gone())),
+            }
+        }
+        matches!(self.pending, Pending::Waited(_))
+    }
+
+    /// Returns when all runs that had begun before the last [`Self::begin`] have ended; or before this, if that has been
+    /// answered already.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        if matches!(self.pending, Pending::None) {
+            self.begin();
+        }
+        match mem::replace(&mut self.pending, Pending::None) {
+            Pending::Waited(waited) => waited,
+            Pending::Waiting | Pending::None => self.waited.recv().unwrap_or_else(|_| Err(gone())),
+        }
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the thread that waits for the programs has ended")
 }

@@ -1,41 +1,66 @@
 //! The programs in the kernel: loaded, attached, counted.
 //!
 //! Nothing is pinned: programs, maps and links belong to this process, and the kernel removes
-//! them with it, however it ends.
+//! them with it, however it ends. (Filters of clsact, on old kernels, have no owner: `clsact`.)
+//!
+//! | module | concept |
+//! |---|---|
+//! | `follow` | the table follows the zone |
+//! | `links`, `select` | the node's devices as they come and go, and which of them are pods' |
+//! | `devices` | how each is attached to, tested, and tried again |
+//! | `attach`, `clsact` | the modes |
+//! | `probe` | a query is sent through a device, and has to come back |
+//! | `foreign` | other agents' programs, by name |
+//! | `control`, `lease`, `switch`, `grace` | what the programs are told, for how long they believe it, and how they are waited for |
+//! | `counters`, `status` | what is told of them |
 
 mod attach;
+mod clsact;
 mod control;
 mod counters;
+mod devices;
 mod error;
 mod follow;
+mod foreign;
 mod grace;
 mod lease;
+mod links;
+mod netlink;
 mod object;
+mod probe;
+mod route;
+mod select;
 mod status;
 mod switch;
+mod tally;
 
 use std::{
-    io, mem,
+    collections::BTreeMap,
+    io,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use aya::{Ebpf, EbpfLoader, maps::Map};
+use hickory_proto::rr::Name;
 use hopzero_common::{
     layout::{Control, Generation, ZoneEntry},
     limits::{CELL_WORDS, NETWORKS_MAX, VLANS_MAX},
 };
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use attach::{Attached, Hook, Mode};
-pub use counters::Counters;
+pub use counters::{Counters, Counts};
 pub use error::KernelError;
 pub use follow::Follower;
 pub use lease::{LEASE_DEFAULT, RENEWED_EVERY};
+pub use links::{Changes, Link, Pod, Watch};
 pub use object::OBJECT;
+pub use route::device_towards;
+pub use select::{NetworkPlugin, Place, PlaceError, Pods, Selection, device, pattern};
 pub use status::Status;
 pub use switch::{HookSwitch, Switch, SwitchError, Switched, Target};
 
@@ -46,8 +71,10 @@ use crate::publisher::{
     table::{Capacity, Table},
 };
 use control::ControlBlock;
+use devices::Device;
 use grace::Grace;
 use lease::Clock;
+use probe::Prober;
 use switch::Switches;
 
 /// Answers a second to one network, unless configured: NSD's default. More than a node's resolver or a
@@ -65,8 +92,10 @@ const NETWORK_BYTES: u64 = 48 + 8 + 8 + 16;
 /// What the command line asks of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Where to attach; empty: not at all.
+    /// Devices to attach to.
     pub devices: Vec<String>,
+    /// Devices to attach to as they come.
+    pub pods: Option<Selection>,
     /// Where on each device.
     pub hook: Hook,
     /// Destination addresses of the queries to answer.
@@ -92,6 +121,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             devices: Vec::new(),
+            pods: None,
             hook: Hook::default(),
             answer_for: Vec::new(),
             names_max: None,
@@ -130,7 +160,12 @@ impl Options {
 /// Loaded programs, and the table that they answer from.
 pub struct Kernel {
     // Dropped first: what is detached asks nothing of the maps.
-    attached: Vec<Attached>,
+    devices: BTreeMap<u32, Device>,
+    /// Link-layer addresses that are no attached device's.
+    macs: Vec<([u8; 6], bool)>,
+    /// When a device was last tested.
+    tested: Instant,
+    prober: Prober,
     control: Arc<ControlBlock>,
     /// Writes names into the table.
     pub publisher: Publisher,
@@ -160,6 +195,18 @@ impl Programs for Loaded {
     fn wait(&mut self) -> io::Result<()> {
         self.grace.wait()
     }
+
+    fn begin_wait(&mut self) {
+        self.grace.begin();
+    }
+
+    fn has_waited(&mut self) -> bool {
+        self.grace.is_over()
+    }
+
+    fn end_wait(&mut self) -> io::Result<()> {
+        self.grace.end()
+    }
 }
 
 impl Kernel {
@@ -172,7 +219,7 @@ impl Kernel {
         error::check_capabilities()?;
         control::check_addresses(&options.answer_for)?;
         for device in &options.devices {
-            attach::check_device(device)?;
+            attach::index_of(device)?;
         }
         Ok(())
     }
@@ -226,8 +273,12 @@ impl Kernel {
             control: Arc::clone(&control),
             grace: Grace::new(&mut ebpf)?,
         };
+        let probe = map_words(&mut ebpf, "PROBE", probe::WORDS)?;
         Ok(Kernel {
-            attached: Vec::new(),
+            devices: BTreeMap::new(),
+            macs: Vec::new(),
+            tested: Instant::now(),
+            prober: Prober::new(probe),
             publisher: Publisher::new(Table::new(index, cells, capacity, seed), Box::new(programs)),
             control,
             counters,
@@ -237,51 +288,6 @@ impl Kernel {
             networks: options.networks(),
             ebpf,
         })
-    }
-
-    /// Attaches to every device, or to none.
-    ///
-    /// # Errors
-    /// The device, the hook, the reason and the remedy.
-    pub fn attach(&mut self, options: &Options) -> Result<(), KernelError> {
-        for device in &options.devices {
-            let mut attached = attach::attach(&mut self.ebpf, device, options.hook)?;
-            if attached.mode != Mode::Tcx {
-                attached.limited = options.limits(device);
-                self.control
-                    .add_mac(attach::mac_of(device)?, attached.limited)?;
-            } else if options.limits(device) {
-                warn!(
-                    device,
-                    "answers are not limited (--rate-limit) on a device with tc"
-                );
-            }
-            info!(device, mode = attached.mode.label(), "attached");
-            self.attached.push(attached);
-        }
-        Ok(())
-    }
-
-    /// Takes the place of another one on each of its devices, which then has none: each packet meets the
-    /// programs of one of the two. To be filled, leased and answering before.
-    ///
-    /// # Errors
-    /// The programs cannot be loaded, and the other one is as it was.
-    pub fn take_over(&mut self, other: &mut Kernel) -> Result<(), KernelError> {
-        for attached in &other.attached {
-            attach::load_for(&mut self.ebpf, attached.mode)?;
-        }
-        self.control.add_macs_of(&other.control);
-        self.switches().follow(&other.switches());
-        for attached in mem::take(&mut other.attached) {
-            let device = attached.device.clone();
-            match attached.move_to(&mut self.ebpf) {
-                Ok(attached) => self.attached.push(attached),
-                // It may be gone, as a pod's is.
-                Err(error) => warn!(device, %error, "no longer attached"),
-            }
-        }
-        Ok(())
     }
 
     /// Loads both programs without attaching them, for tests and benchmarks.
@@ -297,7 +303,7 @@ impl Kernel {
     /// # Errors
     /// There are too many.
     pub fn trust_mac(&mut self, mac: [u8; 6]) -> Result<(), KernelError> {
-        self.control.add_mac(mac, false)
+        self.add_mac(mac, false)
     }
 
     /// The same with the limit.
@@ -305,14 +311,23 @@ impl Kernel {
     /// # Errors
     /// There are too many.
     pub fn limit_mac(&mut self, mac: [u8; 6]) -> Result<(), KernelError> {
-        self.control.add_mac(mac, true)
+        self.add_mac(mac, true)
+    }
+
+    fn add_mac(&mut self, mac: [u8; 6], limited: bool) -> Result<(), KernelError> {
+        self.macs.push((mac, limited));
+        self.control.set_macs(&self.macs())
     }
 
     /// What can be switched off and on at any time.
     pub fn switches(&self) -> Switches {
+        Switches::new(Arc::clone(&self.control), self.zones())
+    }
+
+    /// The zones that the programs know, by their places.
+    fn zones(&self) -> Vec<(usize, Name)> {
         let zones = self.publisher.zones();
-        let zones = zones.map(|(index, name)| (index, name.clone())).collect();
-        Switches::new(Arc::clone(&self.control), zones)
+        zones.map(|(index, name)| (index, name.clone())).collect()
     }
 
     /// Lets the programs answer for so long from now on; not at all if the machine was suspended since
@@ -329,7 +344,11 @@ impl Kernel {
     }
 
     /// The publisher, and what it is to call while it works: progress renews the lease.
-    pub fn publishing(&mut self, lease: Duration) -> (&mut Publisher, impl FnMut()) {
+    pub fn publishing<'a>(
+        &'a mut self,
+        lease: Duration,
+        status: &'a Status,
+    ) -> (&'a mut Publisher, impl FnMut()) {
         let Kernel {
             publisher,
             clock,
@@ -341,8 +360,9 @@ impl Kernel {
         let progress = move || {
             if renewed.is_none_or(|at| at.elapsed() >= RENEWED_EVERY) {
                 renewed = Some(Instant::now());
-                if let Err(error) = renew(clock, ebpf, control, lease) {
-                    warn!(%error, "the lease is not renewed");
+                match renew(clock, ebpf, control, lease) {
+                    Ok(()) => status.renewed(lease),
+                    Err(error) => warn!(%error, "the lease is not renewed"),
                 }
             }
         };
@@ -354,12 +374,27 @@ impl Kernel {
         self.control.answer(on);
     }
 
+    /// Answers queries to these addresses from now on, and to no others.
+    ///
+    /// # Errors
+    /// There are too many, or the kernel does not say when the programs that run have ended: then fewer are answered for.
+    pub(super) fn answer_for(
+        &mut self,
+        before: &[IpAddr],
+        now: &[IpAddr],
+    ) -> Result<(), KernelError> {
+        let Kernel {
+            control, publisher, ..
+        } = self;
+        control.set_addresses(before, now, || publisher.wait_for_programs())
+    }
+
     /// Rotates the addresses of an answer from query to query, or stops to.
     pub fn rotate(&self, on: bool) {
         self.control.rotate(on);
     }
 
-    /// Packets by reason, all CPUs together.
+    /// What the programs count.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
     }
@@ -378,17 +413,8 @@ impl Kernel {
                 Some(json!({"name": name, "id": program.info().ok()?.id()}))
             })
             .collect();
-        let devices: Vec<_> = (self.attached.iter())
-            .map(|attached| {
-                let mut device = json!({"device": attached.device, "mode": attached.mode.label()});
-                if attached.limited {
-                    device["rate_limit"] = json!(self.rate_limit);
-                }
-                device
-            })
-            .collect();
         json!({
-            "devices": devices,
+            "devices": self.describe_devices(),
             "programs": programs,
             "capacity": table.capacity().names,
             "bytes": table.capacity().bytes() + u64::from(self.networks) * NETWORK_BYTES,

@@ -10,9 +10,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Counters, Kernel, KernelError,
+    counters::Counts,
     switch::{Switch, SwitchError, Switched, Switches},
+    tally::Tally,
 };
-use crate::plugin::prometheus::{self, Answered};
+use crate::plugin::prometheus::{self, Answered, Owners};
 
 /// What the control socket reports.
 #[derive(Default)]
@@ -24,6 +26,7 @@ struct Inner {
     figures: Figures,
     /// Until when the programs answer, if nobody renews that.
     lease_until: Option<Instant>,
+    tally: Tally,
 }
 
 /// The programs that answer.
@@ -74,8 +77,9 @@ impl Status {
         let off = loaded.switches.off();
         report["hooks_off"] = json!(off.hooks);
         report["zones_off"] = json!(off.zones);
-        report["counters"] = match loaded.sums() {
-            Ok(counters) => counters
+        report["counters"] = match loaded.counters.read() {
+            Ok(counts) => loaded
+                .sums(&counts)
                 .into_iter()
                 .map(|(reason, packets)| (reason.label().to_owned(), json!(packets)))
                 .collect::<Map<_, _>>()
@@ -89,14 +93,17 @@ impl Status {
     pub(super) fn loaded(&self, kernel: &Kernel) -> Result<(), KernelError> {
         let mut inner = self.lock();
         let switches = kernel.switches();
-        let before = match &inner.loaded {
+        let (counts, before) = match &inner.loaded {
             Some(loaded) => {
                 // Again: there may have been a switch since they were taken over.
                 switches.follow(&loaded.switches);
-                loaded.sums()?
+                let counts = loaded.counters.read()?;
+                let before = loaded.sums(&counts);
+                (counts, before)
             }
-            None => Vec::new(),
+            None => Default::default(),
         };
+        inner.tally.load(kernel.zones(), &counts);
         inner.loaded = Some(Loaded {
             description: kernel.describe(),
             counters: kernel.counters(),
@@ -104,6 +111,20 @@ impl Status {
             before,
         });
         Ok(())
+    }
+
+    /// To whom answers belong from now on, where metrics count them.
+    pub(super) fn own(&self, owners: Owners) {
+        let mut inner = self.lock();
+        let now = inner.counts();
+        inner.tally.own(owners, &now);
+    }
+
+    /// Devices have come or gone, or their state has changed.
+    pub(super) fn changed(&self, kernel: &Kernel) {
+        if let Some(loaded) = &mut self.lock().loaded {
+            loaded.description = kernel.describe();
+        }
     }
 
     /// Switches answering off or on.
@@ -133,8 +154,8 @@ impl Status {
 
 impl prometheus::Kernel for Status {
     fn answered(&self) -> Vec<Answered> {
-        // The programs count answers by neither RCODE nor type.
-        Vec::new()
+        let inner = self.lock();
+        inner.tally.answered(&inner.counts())
     }
 
     fn report(&self) -> Value {
@@ -142,13 +163,25 @@ impl prometheus::Kernel for Status {
     }
 }
 
+impl Inner {
+    /// What the present programs have counted. Should the kernel not say, nothing new: metrics then are a little late.
+    fn counts(&self) -> Counts {
+        let read = self.loaded.as_ref().map(|loaded| loaded.counters.read());
+        match read {
+            Some(Ok(counts)) => counts,
+            Some(Err(_)) => self.tally.settled_counts().clone(),
+            None => Counts::default(),
+        }
+    }
+}
+
 impl Loaded {
     /// Packets by reason since the start, those of the programs before included.
-    fn sums(&self) -> Result<Vec<(Reason, u64)>, KernelError> {
-        let mut sums = self.counters.read()?;
+    fn sums(&self, counts: &Counts) -> Vec<(Reason, u64)> {
+        let mut sums = counts.by_reason();
         for ((_, sum), (_, before)) in sums.iter_mut().zip(&self.before) {
             *sum += before;
         }
-        Ok(sums)
+        sums
     }
 }

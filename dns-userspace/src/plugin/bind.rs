@@ -36,15 +36,16 @@ pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Res
                 builder.listen.push(address);
             }
         }
-        if builder.listen.is_empty() {
-            return Err(Fault::new(
-                directive.span(),
-                "`bind` to no address at all",
-                "addresses that `except` leaves",
-            ));
-        }
     }
-    Ok(())
+    match directives.last() {
+        // One of several may be without, as in `CoreDNS`.
+        Some(last) if builder.listen.is_empty() => Err(Fault::new(
+            last.span(),
+            "`bind` to no address at all",
+            "addresses that `except` leaves",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Port 0 stands for that of the key; an address of a link keeps its interface.

@@ -7,12 +7,16 @@
 //! Longer answers are truncated. What this server sends is never longer than 1232 bytes anyway.
 
 use async_trait::async_trait;
+use hickory_proto::rr::Name;
 
 use super::{Builder, Next, Outcome, Plugin, Request, Touch, args};
 use crate::{
     corefile::{Directive, Fault},
     socket::UDP_ANSWER_BYTES_MAX,
 };
+
+/// The longest denial of a name: header, question, a SOA record whose owner is a pointer, and OPT.
+const DENIAL_BYTES_MAX: u16 = 12 + (255 + 4) + (12 + 255 + 255 + 20) + 11;
 
 const BYTES_MIN: u16 = 512;
 const BYTES_MAX: u16 = 4096;
@@ -51,11 +55,11 @@ impl Plugin for Bufsize {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        if self.0 < UDP_ANSWER_BYTES_MAX {
-            // The kernel's answers may be longer.
-            vec![Touch::Everything]
-        } else {
-            Vec::new()
+        // The kernel's answers may be longer.
+        match self.0 {
+            UDP_ANSWER_BYTES_MAX.. => Vec::new(),
+            DENIAL_BYTES_MAX.. => vec![Touch::Present(Name::root())],
+            _ => vec![Touch::Everything],
         }
     }
 }

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     corefile::{Directive, Fault, Key, ServerBlock, key},
     socket::TcpLimits,
+    tls::ServerTls,
     zone::{Zone, ZoneConfig},
 };
 
@@ -140,6 +141,8 @@ pub struct Builder<'a> {
     pub udp_sockets: Option<usize>,
     /// Which queries are the block's at all; `None`: all.
     pub view: Option<Arc<View>>,
+    /// How sessions at its `tls://` keys are made; `None`: there are none, and queries come in plain.
+    pub tls: Option<ServerTls>,
 }
 
 /// Limits of TCP that a block sets.
@@ -222,6 +225,8 @@ pub struct Block {
     pub udp_sockets: Option<usize>,
     /// Which queries are its at all; `None`: all.
     pub view: Option<Arc<View>>,
+    /// How sessions at its `tls://` keys are made; `None`: there are none, and queries come in plain.
+    pub tls: Option<ServerTls>,
 }
 
 impl Block {
@@ -267,6 +272,7 @@ impl Block {
             tcp: Tcp::default(),
             udp_sockets: None,
             view: None,
+            tls: None,
             root: PathBuf::new(),
             is_monitored: false,
             wanted,
@@ -287,6 +293,7 @@ impl Block {
             tcp,
             udp_sockets,
             view,
+            tls,
             is_monitored,
             wanted,
             ..
@@ -303,6 +310,7 @@ impl Block {
             tcp,
             udp_sockets,
             view,
+            tls,
         })
     }
 }

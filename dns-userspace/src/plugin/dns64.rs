@@ -142,7 +142,8 @@ impl Plugin for Dns64 {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        self.zones.iter().cloned().map(Touch::Below).collect()
+        // Names that do not exist stay so.
+        self.zones.iter().cloned().map(Touch::Present).collect()
     }
 }
 

@@ -184,6 +184,7 @@ fn query(name: Name, site: &Site) -> Request {
         zone: site.zone.clone(),
         server: Arc::clone(&site.server),
         view: "".into(),
+        serial: None,
         lookups: 0,
     }
 }

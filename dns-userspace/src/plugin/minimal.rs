@@ -7,7 +7,10 @@
 //! Denials, errors and delegations stay whole: they mean nothing without these sections.
 
 use async_trait::async_trait;
-use hickory_proto::{op::ResponseCode, rr::RecordType};
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RecordType},
+};
 
 use super::{Builder, Next, Outcome, Plugin, Reply, Request, Served, Touch, args};
 use crate::corefile::{Directive, Fault};
@@ -41,8 +44,8 @@ impl Plugin for Minimal {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        // The kernel's SRV answers have additional records.
-        vec![Touch::Everything]
+        // The kernel's SRV answers have additional records. Denials stay as they are.
+        vec![Touch::Present(Name::root())]
     }
 }
 

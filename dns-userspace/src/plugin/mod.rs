@@ -58,6 +58,7 @@ mod rewrite;
 mod root;
 mod template;
 mod timeouts;
+mod tls;
 mod transfer;
 mod whoami;
 
@@ -101,6 +102,12 @@ pub trait Plugin: Send + Sync {
 
     /// A query is done with: to count or log it.
     fn sent(&self, _sent: &Sent<'_>) {}
+
+    /// What it knows of a query, by a label such as `kubernetes/namespace`; `None`: not that.
+    fn metadata(&self, _sent: &Sent<'_>, _label: &str) -> Option<String> {
+        None
+    }
+
     /// Whether it changes the order of the addresses in answers from query to query.
     fn rotates(&self) -> bool {
         false
@@ -125,10 +132,14 @@ pub trait Plugin: Send + Sync {
         None
     }
 
-    /// All records of a zone of its own, from SOA to SOA (RFC 5936 section 2.2), for `transfer`.
-    fn transfer(&self, _zone: &Name) -> Option<Vec<Record>> {
+    /// All records of a zone of its own, from SOA to SOA (RFC 5936 section 2.2), for `transfer`; `None` if it has no
+    /// such zone.
+    fn transfer(&self, _zone: &Name) -> Option<Result<Vec<Record>, Failure>> {
         None
     }
+
+    /// A zone of a plugin behind it is served from now on, or has changed.
+    fn changed(&self, _zone: &Name) {}
 
     /// Begins what it does without being asked, once the sockets of its server block are bound. Called where the
     /// block is first served.
@@ -228,7 +239,7 @@ impl<'a> Next<'a> {
     }
 
     /// All records of a zone, if one of the next plugins has it.
-    pub fn transfer(self, zone: &Name) -> Option<Vec<Record>> {
+    pub fn transfer(self, zone: &Name) -> Option<Result<Vec<Record>, Failure>> {
         let mut plugins = self.plugins[self.before..].iter();
         plugins.find_map(|plugin| plugin.transfer(zone))
     }

@@ -1,5 +1,7 @@
 //! A reply on its way back through the plugins.
 
+use std::net::SocketAddr;
+
 use hickory_proto::{op::ResponseCode, rr::Record};
 
 use crate::zone::Answer;
@@ -26,6 +28,8 @@ pub struct Reply {
     pub further: Vec<Vec<Record>>,
     /// Who wrote it: the directive of a plugin.
     pub plugin: Option<&'static str>,
+    /// The upstream that it is from.
+    pub upstream: Option<SocketAddr>,
 }
 
 /// The bits of a reply's header that are not the query's.
@@ -65,6 +69,7 @@ impl Reply {
             compressed: true,
             further: Vec::new(),
             plugin: None,
+            upstream: None,
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Request {
     pub server: Arc<str>,
     /// The view of the server block, if it has one.
     pub view: Arc<str>,
+    /// The serial of the zone that the client has, for IXFR.
+    pub serial: Option<u32>,
     /// How many aliases were followed up to here: 0 for what a client asks.
     pub lookups: u8,
 }

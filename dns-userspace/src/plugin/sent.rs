@@ -1,6 +1,6 @@
 //! A query and what came of it, for plugins that count or log.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use hickory_proto::{
     op::ResponseCode,
@@ -8,7 +8,7 @@ use hickory_proto::{
 };
 
 use super::{
-    Reply, Request,
+    Plugin, Reply, Request, metadata,
     reply::Flags,
     request::{Edns, Header},
 };
@@ -43,8 +43,21 @@ pub struct Sent<'a> {
     pub view: &'a Arc<str>,
     /// What was replied.
     pub reply: Replied,
+    /// Those of the server block.
+    pub plugins: Plugins<'a>,
     /// From the query's arrival on.
     pub duration: Duration,
+}
+
+/// The plugins of a server block.
+#[derive(Clone, Copy)]
+pub struct Plugins<'a>(pub &'a [Box<dyn Plugin>]);
+
+impl fmt::Debug for Plugins<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.0.iter().map(|plugin| plugin.name());
+        formatter.debug_list().entries(names).finish()
+    }
 }
 
 /// What is known of a reply.
@@ -58,6 +71,8 @@ pub struct Replied {
     pub class: ReplyClass,
     /// The plugin that wrote it, if one did.
     pub plugin: Option<&'static str>,
+    /// The upstream that it is from.
+    pub upstream: Option<SocketAddr>,
     /// Bytes of the message as it is sent.
     pub bytes: usize,
 }
@@ -96,8 +111,25 @@ impl<'a> Sent<'a> {
             zone: &request.zone,
             view: &request.view,
             reply,
+            plugins: Plugins(&[]),
             duration,
         }
+    }
+
+    /// The same, of a server block with these plugins.
+    #[must_use]
+    pub fn of(self, plugins: &'a [Box<dyn Plugin>]) -> Self {
+        Sent {
+            plugins: Plugins(plugins),
+            ..self
+        }
+    }
+
+    /// What a plugin knows of it, by its label; `None` if none does, or without `metadata`.
+    pub fn metadata(&self, label: &str) -> Option<String> {
+        let mut plugins = self.plugins.0.iter();
+        let metadata = plugins.find(|plugin| plugin.name() == metadata::NAME)?;
+        metadata.metadata(self, label)
     }
 }
 
@@ -108,6 +140,7 @@ impl Replied {
         flags: Flags::NONE,
         class: ReplyClass::Error,
         plugin: None,
+        upstream: None,
         bytes: 0,
     };
 
@@ -121,12 +154,25 @@ impl Replied {
             },
             class: ReplyClass::of(reply),
             plugin: reply.plugin,
+            upstream: reply.upstream,
             bytes: encoded.bytes.len(),
         }
     }
 }
 
 impl ReplyClass {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Success, Self::Denial, Self::Error];
+
+    /// As `log` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Denial => "denial",
+            Self::Error => "error",
+        }
+    }
+
     /// As in `CoreDNS`, but that signatures are not looked at: one that has expired makes an answer an error there.
     pub fn of(reply: &Reply) -> Self {
         let is_denial = || {

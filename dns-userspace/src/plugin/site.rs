@@ -31,6 +31,13 @@ impl Site {
         self.plugins.upgrade()
     }
 
+    /// Tells the plugins that a zone of one of them has changed.
+    pub fn changed(&self, zone: &Name) {
+        for plugin in self.plugins().iter().flat_map(|plugins| &**plugins) {
+            plugin.changed(zone);
+        }
+    }
+
     /// Address and port: `:53`.
     pub fn address(&self) -> String {
         let address = self.server.split_once("://");

@@ -3,7 +3,7 @@
 use super::{
     Builder, acl, any, autopath, bind, bufsize, cache, chaos, debug, dns64, errors, file, forward,
     header, health, hosts, kubernetes, loadbalance, local, log, loop_, metadata, minimal,
-    multisocket, nsid, prometheus, ready, reload, rewrite, root, template, timeouts, transfer,
+    multisocket, nsid, prometheus, ready, reload, rewrite, root, template, timeouts, tls, transfer,
     view, whoami,
 };
 use crate::corefile::{Directive, Fault};
@@ -62,7 +62,7 @@ pub const DIRECTIVES: &[(&str, Support)] = &[
     ("cache", Here(cache::setup)),
     ("header", Here(header::setup)),
     ("dnssec", Missing),
-    ("tls", Missing),
+    ("tls", Here(tls::setup)),
     ("minimal", Here(minimal::setup)),
     ("template", Here(template::setup)),
     ("transfer", Here(transfer::setup)),

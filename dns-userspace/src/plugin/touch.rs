@@ -17,6 +17,8 @@ pub enum Touch {
     Below(Name),
     /// This one and all below it, where the plugins behind say that they do not exist.
     Absent(Name),
+    /// This one and all below it, where the plugins behind say that they exist.
+    Present(Name),
     /// Those in which a regular expression finds something, in lower case and with the dot at the end, as `to_ascii`
     /// writes them. Which these are is only known of names that exist: of those that do not, the kernel denies none that
     /// the expression could match, by how it ends (`web\.example\.org\.$`: at or below `example.org`).
@@ -32,6 +34,7 @@ impl Touch {
             Touch::Name(name) => region.zone_of(name).then(|| self.clone()),
             Touch::Below(name) => common(region, name).map(Touch::Below),
             Touch::Absent(name) => common(region, name).map(Touch::Absent),
+            Touch::Present(name) => common(region, name).map(Touch::Present),
             // Those elsewhere too, which is more than need be.
             Touch::Matching(_) => Some(self.clone()),
         }
@@ -44,6 +47,7 @@ impl Touch {
             Touch::Name(name) => kept.keep(name),
             Touch::Below(name) => kept.keep_below(name),
             Touch::Absent(name) => kept.keep_absent_below(name),
+            Touch::Present(name) => kept.keep_present_below(name),
             Touch::Matching(expression) => kept.keep_matching(expression),
         }
     }
@@ -57,6 +61,7 @@ impl fmt::Display for Touch {
             Touch::Name(name) => write!(formatter, "{name}"),
             Touch::Below(name) => write!(formatter, "{name} and all below"),
             Touch::Absent(name) => write!(formatter, "what does not exist of {name} and below"),
+            Touch::Present(name) => write!(formatter, "what exists of {name} and below"),
             Touch::Matching(expression) => write!(formatter, "what matches {expression}"),
         }
     }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use rustls::ServerConfig;
 
 use super::ready::Readiness;
 use crate::http::{MakePage, Page};
@@ -10,7 +11,7 @@ use crate::http::{MakePage, Page};
 /// All server blocks' together.
 #[derive(Default)]
 pub struct Wanted {
-    /// Pages by path, by the address where they are served.
+    /// Pages, by the address where they are served.
     pub pages: BTreeMap<String, Pages>,
     /// How long everything goes on being served at the end.
     pub lameduck: Duration,
@@ -24,8 +25,14 @@ pub struct Wanted {
     pub debug: bool,
 }
 
-/// The pages of one address.
-pub type Pages = BTreeMap<&'static str, MakePage>;
+/// What is served at one address.
+#[derive(Default)]
+pub struct Pages {
+    /// By path.
+    pub by_path: BTreeMap<&'static str, MakePage>,
+    /// How sessions are made; `None`: requests come in plain.
+    pub tls: Option<Arc<ServerConfig>>,
+}
 
 impl Wanted {
     /// Serves a page. Who asks for the same one again gets the last.
@@ -36,7 +43,13 @@ impl Wanted {
         make: impl Fn() -> Page + Send + Sync + 'static,
     ) {
         let pages = self.pages.entry(address.to_owned()).or_default();
-        pages.insert(path, Arc::new(make));
+        pages.by_path.insert(path, Arc::new(make));
+    }
+
+    /// Serves all pages of an address over TLS.
+    pub fn secure(&mut self, address: &str, tls: Arc<ServerConfig>) {
+        let pages = self.pages.entry(address.to_owned()).or_default();
+        pages.tls = Some(tls);
     }
 
     /// Does something while the configuration is in use; then it is dropped.

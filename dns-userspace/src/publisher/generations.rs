@@ -1,12 +1,12 @@
 //! The two generations of the index: one is in use, a large batch is built in the other.
 //!
 //! ```text
-//!            begin            finish             release
-//!  written ───┬─▶ the other ────┬──────────────────┬───────▶ small changes, name by name
-//!             │  copied, changed │ told to programs │
-//!             │                  │ (the flip)       │ all who began before the flip have ended:
-//!             └─ abandon: back   │                  │ replaced cells are free, and the next
-//!                                                   │ build may write the old generation
+//!            begin            finish               release
+//!  written ───┬─▶ the other ────┬───── small changes ──┬───▶
+//!             │  made the same, │ told to programs     │
+//!             │  changed        │ (the flip)           │ all who began before the flip have ended:
+//!             └─ abandon: back  │                      │ replaced cells are free, and the next
+//!                                                      │ build may write the old generation
 //! ```
 
 use hopzero_common::{
@@ -26,7 +26,21 @@ pub struct Generations {
     retired: Vec<Entry>,
     /// The generation before may still be read.
     draining: bool,
+    difference: Difference,
 }
+
+/// Where the two differ: who copies one to the other need not copy what is there already.
+#[derive(Debug)]
+enum Difference {
+    /// Words of a generation, some of them more than once.
+    Words(Vec<u32>),
+    /// Too many to be counted.
+    All,
+}
+
+/// Words of a generation for each that is remembered as different: a list that is longer takes longer than a copy of all,
+/// which goes straight through memory.
+const WORDS_PER_DIFFERENCE: usize = 16;
 
 /// What a build has done so far.
 #[derive(Debug)]
@@ -48,6 +62,8 @@ impl Generations {
             build: None,
             retired: Vec::new(),
             draining: false,
+            // Neither has anything.
+            difference: Difference::Words(Vec::new()),
         }
     }
 
@@ -61,25 +77,46 @@ impl Generations {
         self.draining
     }
 
-    /// Copies the generation in use, which has `names` names, and turns to the copy. False if
+    /// Makes the other generation a copy of the one in use, which has `names` names, and turns to it. False if
     /// what would be overwritten may still be read.
     pub fn begin(&mut self, index: &Words, names: u32) -> bool {
         if self.draining || self.build.is_some() {
             return false;
         }
-        let from = self.written;
+        let from = first_word(self.written);
         self.turn();
-        let word = |generation: Generation| generation.base() as usize * BUCKET_ENTRIES;
-        let (from, to) = (word(from), word(self.written));
-        for offset in 0..self.buckets as usize * BUCKET_ENTRIES {
-            index.store(to + offset, index.load(from + offset));
+        let to = first_word(self.written);
+        let copy = |offset: usize| index.store(to + offset, index.load(from + offset));
+        match &self.difference {
+            Difference::Words(words) => words.iter().for_each(|word| copy(*word as usize)),
+            Difference::All => (0..self.words()).for_each(copy),
         }
+        self.difference = Difference::Words(Vec::new());
         self.build = Some(Build {
             names,
             stored: Vec::new(),
             replaced: Vec::new(),
         });
         true
+    }
+
+    /// A word of the index is changed in the generation that is written, and not in the other.
+    pub fn changes(&mut self, word: usize) {
+        let (first, most) = (
+            first_word(self.written),
+            self.words() / WORDS_PER_DIFFERENCE,
+        );
+        if let Difference::Words(words) = &mut self.difference {
+            match u32::try_from(word - first) {
+                Ok(word) if words.len() < most => words.push(word),
+                _ => self.difference = Difference::All,
+            }
+        }
+    }
+
+    /// So is any of them.
+    pub fn changes_all(&mut self) {
+        self.difference = Difference::All;
     }
 
     /// A record is stored in cells that were free.
@@ -121,6 +158,11 @@ impl Generations {
         std::mem::take(&mut self.retired)
     }
 
+    /// Words of one generation.
+    fn words(&self) -> usize {
+        self.buckets as usize * BUCKET_ENTRIES
+    }
+
     fn turn(&mut self) {
         let base = if self.written.base() == 0 {
             self.buckets
@@ -129,4 +171,8 @@ impl Generations {
         };
         self.written = Generation::new(base, self.buckets);
     }
+}
+
+fn first_word(generation: Generation) -> usize {
+    generation.base() as usize * BUCKET_ENTRIES
 }

@@ -26,7 +26,7 @@ use std::io;
 use hickory_proto::rr::{Name, RecordType};
 use tracing::warn;
 
-use crate::zone::{Node, Zone};
+use crate::zone::{Held, Node, OwnerName, Zone};
 use encode::Encoder;
 use programs::Programs;
 use table::{Put, Table};
@@ -38,6 +38,9 @@ use zones::Zones;
 pub const BUILT_FROM: usize = 1024;
 /// Names between two reports of progress: 10 ms or less.
 const PROGRESS_EVERY: usize = 4096;
+/// Names whose memory is asked for before the first of them is written.
+const MET_AT_ONCE: usize = 16;
+const _: () = assert!(PROGRESS_EVERY.is_multiple_of(MET_AT_ONCE));
 
 /// Writes names of a zone into a table.
 pub struct Publisher {
@@ -91,8 +94,8 @@ impl Publisher {
     pub fn measure(zone: &Zone) -> Size {
         let mut encoder = Encoder::default();
         let mut size = Size::default();
-        for name in zone.names() {
-            if let Some(record) = encoder.encode(zone, 0, &name, &zone.node(&name)) {
+        for owner in zone.owners() {
+            if let Some(record) = encoder.encode_held(zone, 0, &owner, &zone.held(&owner).1) {
                 size.names += 1;
                 size.cells += record.cells;
             }
@@ -111,12 +114,12 @@ impl Publisher {
         let rejected = self.rejected;
         // Names with addresses are what is asked most: they come first, while their homes are free.
         for addresses in [true, false] {
-            for (index, name) in zone.names().enumerate() {
-                let node = zone.node(&name);
-                if has_addresses(&node) == addresses {
-                    self.publish_node(zone, &name, &node);
+            for (index, owner) in zone.owners().enumerate() {
+                if has_addresses(&zone.held(&owner).1) == addresses {
+                    let hash = self.table.meet(owner.wire());
+                    self.publish_owner(zone, &owner, hash);
                 }
-                report(index, progress);
+                report(index + 1, progress);
             }
         }
         self.warn_of_rejected(rejected);
@@ -125,7 +128,7 @@ impl Publisher {
 
     /// Writes the names that a change touched, as the zone has them now. Many become visible as one step
     /// if there is room for that.
-    pub fn publish(&mut self, zone: &Zone, touched: &[Name]) {
+    pub fn publish(&mut self, zone: &Zone, touched: &[OwnerName]) {
         if self.try_publish(zone, touched, &mut || ()).is_err() {
             self.publish_each(zone, touched, &mut || ());
         }
@@ -138,7 +141,7 @@ impl Publisher {
     pub fn try_publish(
         &mut self,
         zone: &Zone,
-        touched: &[Name],
+        touched: &[OwnerName],
         progress: &mut dyn FnMut(),
     ) -> Result<(), NoRoom> {
         self.relist(zone);
@@ -146,19 +149,22 @@ impl Publisher {
             self.publish_each(zone, touched, progress);
             return Ok(());
         }
+        // What only the generation before leads to has to be free for this one.
         self.settle();
         if !self.table.begin() {
             // It is not known whether the other generation is still read: it is not touched then.
             self.publish_each(zone, touched, progress);
             return Ok(());
         }
-        for (index, name) in touched.iter().enumerate() {
-            if self.put_or_remove(zone, name, &zone.node(name)) == Some(Put::Full) {
-                self.table.abandon();
-                self.builds.failed += 1;
-                return Err(NoRoom);
+        for (index, owners) in touched.chunks(MET_AT_ONCE).enumerate() {
+            for (owner, hash) in self.meet(owners) {
+                if self.put_or_remove(zone, owner, hash) == Some(Put::Full) {
+                    self.table.abandon();
+                    self.builds.failed += 1;
+                    return Err(NoRoom);
+                }
             }
-            report(index, progress);
+            report((index + 1) * MET_AT_ONCE, progress);
         }
         self.flip();
         self.renew_touched_zones(zone, touched);
@@ -167,12 +173,17 @@ impl Publisher {
 
     /// Writes the names that a change touched one by one: each becomes visible by itself. What there is no
     /// room for passes to the socket.
-    pub fn publish_each(&mut self, zone: &Zone, touched: &[Name], progress: &mut dyn FnMut()) {
+    pub fn publish_each(&mut self, zone: &Zone, touched: &[OwnerName], progress: &mut dyn FnMut()) {
         self.relist(zone);
+        if self.programs.has_waited() {
+            self.settle();
+        }
         let rejected = self.rejected;
-        for (index, name) in touched.iter().enumerate() {
-            self.publish_node(zone, name, &zone.node(name));
-            report(index, progress);
+        for (index, owners) in touched.chunks(MET_AT_ONCE).enumerate() {
+            for (owner, hash) in self.meet(owners) {
+                self.publish_owner(zone, owner, hash);
+            }
+            report((index + 1) * MET_AT_ONCE, progress);
         }
         self.warn_of_rejected(rejected);
         self.renew_touched_zones(zone, touched);
@@ -189,18 +200,31 @@ impl Publisher {
         }
     }
 
-    /// Ends a build: it is put in use, and what only the generation before leads to is free when nobody reads that.
+    /// Names that are written next, with their hashes.
+    fn meet<'o>(
+        &self,
+        owners: &'o [OwnerName],
+    ) -> impl Iterator<Item = (&'o OwnerName, u64)> + use<'o> {
+        let mut hashes = [0; MET_AT_ONCE];
+        for (hash, owner) in hashes.iter_mut().zip(owners) {
+            *hash = self.table.meet(owner.wire());
+        }
+        owners.iter().zip(hashes)
+    }
+
+    /// Ends a build: it is put in use. What only the generation before leads to is not free before nobody reads that, for
+    /// which there is time until the next build.
     fn flip(&mut self) {
         let generation = self.table.finish();
         self.programs.set_generation(generation);
         self.builds.flipped += 1;
-        self.settle();
+        self.programs.begin_wait();
     }
 
     /// Waits until nobody reads the generation before, so that what only it leads to is free.
     fn settle(&mut self) {
         if self.table.is_draining() {
-            match self.programs.wait() {
+            match self.programs.end_wait() {
                 Ok(()) => self.table.release(),
                 Err(error) => {
                     warn!(%error, "cannot wait for the programs: until that works, large changes become visible name by name");
@@ -222,21 +246,24 @@ impl Publisher {
 
     /// Last in a change: a zone says that it is complete only when it is, and when nobody reads an index any more in
     /// which it was not, nor a list of zones from before.
-    fn renew_touched_zones(&mut self, zone: &Zone, touched: &[Name]) {
+    fn renew_touched_zones(&mut self, zone: &Zone, touched: &[OwnerName]) {
         let settles = !self.zones.is_settled() && self.zones.is_current(zone);
         if settles && self.has_waited() {
             self.zones.settle();
             self.renew_zones(zone, |_| true);
         } else {
-            self.renew_zones(zone, |apex| touched.contains(apex));
+            self.renew_zones(zone, |apex| touched.contains(&OwnerName::new(apex)));
         }
     }
 
     /// Waits until every program that had begun has ended. False: it is not known whether they have.
     fn has_waited(&mut self) -> bool {
         let waited = self.programs.wait();
-        if let Err(error) = &waited {
-            warn!(%error, "cannot wait for the programs: until that works, no name is denied");
+        match &waited {
+            Ok(()) => self.table.release(),
+            Err(error) => {
+                warn!(%error, "cannot wait for the programs: until that works, no name is denied");
+            }
         }
         waited.is_ok()
     }
@@ -255,19 +282,27 @@ impl Publisher {
         }
     }
 
-    fn publish_node(&mut self, zone: &Zone, name: &Name, node: &Node) {
-        if self.put_or_remove(zone, name, node) == Some(Put::Full) {
+    fn publish_owner(&mut self, zone: &Zone, owner: &OwnerName, hash: u64) {
+        let mut put = self.put_or_remove(zone, owner, hash);
+        if put == Some(Put::Full) && self.table.is_draining() {
+            // There is more room when nobody reads the generation before.
+            self.settle();
+            put = self.put_or_remove(zone, owner, hash);
+        }
+        if put == Some(Put::Full) {
             self.rejected += 1;
             self.zones.incomplete(&mut *self.programs);
         }
     }
 
-    fn put_or_remove(&mut self, zone: &Zone, name: &Name, node: &Node) -> Option<Put> {
-        let zone_index = self.zones.index_of(zone, name);
-        if let Some(record) = self.encoder.encode(zone, zone_index, name, node) {
-            return Some(self.table.put(&record));
+    fn put_or_remove(&mut self, zone: &Zone, owner: &OwnerName, hash: u64) -> Option<Put> {
+        let (number, held) = zone.held(owner);
+        let place = self.zones.place_of(number);
+        if let Some(record) = self.encoder.encode_held(zone, place, owner, &held) {
+            return Some(self.table.put_hashed(hash, &record));
         }
-        self.table.remove(self.encoder.words_of(name));
+        self.table
+            .remove_hashed(hash, self.encoder.words_of_owner(owner));
         None
     }
 
@@ -307,13 +342,15 @@ impl Publisher {
     /// # Errors
     /// That cannot be known.
     pub fn wait_for_programs(&mut self) -> io::Result<()> {
-        self.programs.wait()
+        self.programs.wait()?;
+        self.table.release();
+        Ok(())
     }
 }
 
 /// Says every now and then that there is progress.
 fn report(index: usize, progress: &mut dyn FnMut()) {
-    if index % PROGRESS_EVERY == PROGRESS_EVERY - 1 {
+    if index.is_multiple_of(PROGRESS_EVERY) {
         progress();
     }
 }
@@ -322,7 +359,12 @@ fn apexes(zone: &Zone) -> impl Iterator<Item = &Name> {
     std::iter::once(&zone.config().origin).chain(&zone.config().reverse)
 }
 
-fn has_addresses(node: &Node) -> bool {
+fn has_addresses(held: &Held<'_>) -> bool {
+    let node = match held {
+        Held::Addresses(_) => return true,
+        Held::Node(node) => node,
+        Held::Nothing | Held::Empty | Held::Port(_) | Held::Pointer(_) => return false,
+    };
     match node {
         Node::Records(rrsets) => rrsets
             .iter()

@@ -18,4 +18,20 @@ pub trait Programs: Send {
     /// # Errors
     /// That cannot be known: a run may still go on.
     fn wait(&mut self) -> io::Result<()>;
+
+    /// Begins to wait for every run that has begun, and returns at once.
+    fn begin_wait(&mut self) {}
+
+    /// Whether [`Self::end_wait`] would return at once.
+    fn has_waited(&mut self) -> bool {
+        false
+    }
+
+    /// Returns when every run that had begun before the last [`Self::begin_wait`] has ended.
+    ///
+    /// # Errors
+    /// As for [`Self::wait`].
+    fn end_wait(&mut self) -> io::Result<()> {
+        self.wait()
+    }
 }

@@ -9,6 +9,8 @@
 
 mod marks;
 
+use std::hint::black_box;
+
 use hopzero_common::{
     layout::{Entry, Generation, bucket_of, home_of},
     limits::{BUCKET_ENTRIES, CELL_WORDS, NAME_WORDS_MAX, PROBE_BUCKETS_MAX, RECORD_CELLS_MAX},
@@ -196,8 +198,12 @@ impl Table {
 
     /// Writes the record of a name, or replaces it.
     pub fn put(&mut self, record: &EncodedRecord) -> Put {
+        self.put_hashed(name::hash_of(record.name_words(), self.seed), record)
+    }
+
+    /// The same for who knows the name's hash ([`Self::meet`]).
+    pub fn put_hashed(&mut self, hash: u64, record: &EncodedRecord) -> Put {
         let name = record.name_words();
-        let hash = name::hash_of(name, self.seed);
         let old = self.find(hash, name);
         if let Some(old) = &old
             && self.holds(old.entry, record.words())
@@ -260,14 +266,30 @@ impl Table {
     }
 
     /// Makes an entry visible, after all that was stored before.
-    fn point(&self, word: usize, entry: Entry) {
+    fn point(&mut self, word: usize, entry: Entry) {
         let overflow = self.index.load(word) & Entry::OVERFLOW;
+        self.generations.changes(word);
         self.index.publish(word, entry.0 | overflow);
     }
 
     /// Removes the record of a name, if there is one.
     pub fn remove(&mut self, name: &[u64]) {
-        let hash = name::hash_of(name, self.seed);
+        self.remove_hashed(name::hash_of(name, self.seed), name);
+    }
+
+    /// The hash of a folded name in wire form, for what is done to it next. Asks for the lines of memory that this will
+    /// look at: of many names these come all at once, not one after the other.
+    pub fn meet(&self, wire: &[u8]) -> u64 {
+        let hash = name::hash_of_wire(wire, self.seed);
+        let home = home_of(hash, self.capacity.cells) as usize * CELL_WORDS;
+        // It is only a hint, as the programs' is: what is read is thrown away.
+        black_box(self.cells.load(home));
+        black_box((self.buckets(hash).next()).map(|bucket| self.index.load(bucket)));
+        hash
+    }
+
+    /// [`Self::remove`] for who knows the name's hash.
+    pub fn remove_hashed(&mut self, hash: u64, name: &[u64]) {
         if let Some(old) = self.find(hash, name) {
             self.point(old.word, Entry(0));
             self.give(old.entry);

@@ -11,7 +11,7 @@
 use hickory_proto::rr::{Name, Record as DnsRecord};
 use hopzero_common::{
     layout::{ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry},
-    limits::ZONES_MAX,
+    limits::{ZONES_MAX, ZONES_OURS_MAX},
 };
 
 use super::{encode::Encoder, programs::Programs, table::Table};
@@ -19,7 +19,7 @@ use crate::zone::Zone;
 
 /// Reverse zones in the list: they are never complete, so what counts is that the origin and what stands
 /// before it have places.
-const REVERSE_ZONES_MAX: usize = 4;
+const REVERSE_ZONES_MAX: usize = ZONES_OURS_MAX - 1;
 
 /// The list, and what stands in it now.
 #[derive(Default)]
@@ -34,16 +34,23 @@ pub struct Zones {
 
 struct Listed {
     name: Name,
+    /// [`Zone::number_of`]
+    number: Option<usize>,
     current: ZoneEntry,
 }
 
 impl Zones {
     /// The place of the zone that a name lies in, as records have it.
     pub fn index_of(&self, zone: &Zone, name: &Name) -> u8 {
-        let of = zone.zone_of(name);
-        let found = (self.listed())
-            .find(|(_, listed)| Some(*listed) == of)
-            .and_then(|(place, _)| u8::try_from(place).ok());
+        self.place_of(zone.zone_of(name).and_then(|of| zone.number_of(of)))
+    }
+
+    /// The place of a zone by its number ([`Zone::number_of`]).
+    pub fn place_of(&self, number: Option<usize>) -> u8 {
+        let found = number.and_then(|number| {
+            let index = (self.ours.iter()).position(|listed| listed.number == Some(number))?;
+            u8::try_from(self.first_place() + index).ok()
+        });
         // Beyond the list: the programs find no zone there, and pass.
         found.unwrap_or(u8::MAX)
     }
@@ -61,6 +68,7 @@ impl Zones {
                 Some(Listed {
                     current: entry_of(name, encoder)?,
                     name: name.clone(),
+                    number: zone.number_of(name),
                 })
             })
             .collect();
@@ -125,7 +133,7 @@ impl Zones {
             return;
         };
         let before = listed.current.entry;
-        listed.current.entry = write(apex, &soa, table, encoder).unwrap_or(0);
+        listed.current.entry = write(apex, first + index, &soa, table, encoder).unwrap_or(0);
         listed.current.flags = if complete && denies { ZONE_COMPLETE } else { 0 };
         programs.set_zone(first + index, &listed.current);
         table.give_detached(before);
@@ -166,7 +174,13 @@ fn entry_of(name: &Name, encoder: &mut Encoder) -> Option<ZoneEntry> {
     Some(entry)
 }
 
-fn write(apex: &Name, soa: &DnsRecord, table: &mut Table, encoder: &mut Encoder) -> Option<u64> {
-    let record = encoder.encode_soa(apex, soa)?;
+fn write(
+    apex: &Name,
+    place: usize,
+    soa: &DnsRecord,
+    table: &mut Table,
+    encoder: &mut Encoder,
+) -> Option<u64> {
+    let record = encoder.encode_soa(apex, u8::try_from(place).ok()?, soa)?;
     table.put_detached(&record)
 }

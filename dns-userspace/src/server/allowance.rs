@@ -27,7 +27,10 @@ use hickory_proto::rr::Name;
 use super::{Listen, Server, Servers, Site};
 use crate::{
     corefile::Transport,
-    plugin::Touch,
+    plugin::{
+        Touch,
+        prometheus::{Owner, Owners},
+    },
     zone::{Kept, Zone, ZoneConfig},
 };
 
@@ -46,6 +49,8 @@ pub struct Allowance {
     pub claims: Vec<Claim>,
     /// Addresses are to be rotated.
     pub rotate: bool,
+    /// Where metrics count what the kernel answers of each of the zone's zones.
+    pub owners: Owners,
 }
 
 /// Names that are kept on the socket.
@@ -93,7 +98,18 @@ impl Servers {
             .collect();
         let mut seen = HashSet::new();
         claims.retain(|claim| seen.insert(claim.clone()));
+        let of_family = |is_ipv6| {
+            let mut addresses = answer_for.to_vec();
+            addresses.retain(|address| address.is_ipv6() == is_ipv6);
+            self.asked(&addresses)
+        };
+        let families = [of_family(false), of_family(true)];
+        let owners = config.zones().map(|apex| {
+            let owner = |asked: &Vec<&Server>| owner(asked, zone, apex);
+            (apex.clone(), families.each_ref().map(owner))
+        });
         Some(Allowance {
+            owners: owners.collect(),
             zone: Arc::clone(zone),
             claims,
             rotate,
@@ -126,6 +142,21 @@ impl Servers {
         asked.dedup_by_key(|(listen, _)| **listen);
         asked.into_iter().map(|(_, server)| server).collect()
     }
+}
+
+/// Where the kernel's answers of a zone are counted: in the block of the first server that they may belong to, if that has
+/// `prometheus`.
+fn owner(asked: &[&Server], zone: &Arc<RwLock<Zone>>, apex: &Name) -> Option<Owner> {
+    let (server, site) = asked.iter().find_map(|server| {
+        let site = server.longest(apex)?;
+        site.plugin_of(zone).map(|_| (server, site))
+    })?;
+    let mut plugins = site.plugins.iter();
+    let is_counted = plugins.any(|plugin| plugin.name() == "prometheus");
+    is_counted.then(|| Owner {
+        server: Arc::clone(&server.label),
+        zone: site.zone.to_string(),
+    })
 }
 
 impl Server {

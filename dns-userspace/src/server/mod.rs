@@ -20,6 +20,7 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RecordType},
 };
+use rustls::ServerConfig;
 use tokio::time::Instant;
 
 use crate::{
@@ -33,6 +34,7 @@ use crate::{
         wanted::Wanted,
     },
     socket::{self, Asked, Encoded, Service, TcpLimits},
+    tls::ServerTls,
     wire,
 };
 
@@ -81,6 +83,8 @@ pub struct Server {
     any_class: bool,
     tcp_limits: TcpLimits,
     udp_sockets: Option<usize>,
+    /// How sessions are made, where that is the transport; `None`: queries come in plain.
+    tls: Option<ServerTls>,
     counters: DnsCounters,
     /// What belongs to no block.
     dropped: Arc<Scope>,
@@ -117,7 +121,7 @@ impl Servers {
             let built = built.and_then(|built| {
                 let span = block.keys[0].span;
                 add(&mut servers, &counters, &built)
-                    .map_err(|message| Fault::new(span, message, "each zone once at one address"))
+                    .map_err(|conflict| Fault::new(span, conflict.message, conflict.expected))
             });
             built.map_err(|fault| fault.within(&corefile.sources))?;
         }
@@ -138,7 +142,7 @@ impl Servers {
         let mut servers = BTreeMap::new();
         let counters = DnsCounters::default();
         for block in blocks {
-            add(&mut servers, &counters, block)?;
+            add(&mut servers, &counters, block).map_err(|conflict| conflict.message)?;
         }
         Ok(Self::new(servers, counters, Wanted::default()))
     }
@@ -167,6 +171,16 @@ impl Servers {
     /// Lets the plugins begin what they do without being asked; once for each block, in one of its zones.
     pub fn start(&self) {
         self.counters.enable(self.enabled());
+        self.start_those(|_| true);
+    }
+
+    /// Lets them follow their files, for who wants to know what they touch and never asks them.
+    pub fn follow_files(&self) {
+        // It sends queries, to see whether they come back to itself.
+        self.start_those(|plugin| plugin != "loop");
+    }
+
+    fn start_those(&self, is_meant: impl Fn(&str) -> bool) {
         let mut started: Vec<*const ()> = Vec::new();
         for server in self.at.values() {
             for site in server.all() {
@@ -178,7 +192,9 @@ impl Servers {
                 let at =
                     plugin::Site::new(site.zone.clone(), Arc::clone(&server.label), &site.plugins);
                 for plugin in &*site.plugins {
-                    plugin.start(&at);
+                    if is_meant(plugin.name()) {
+                        plugin.start(&at);
+                    }
                 }
             }
         }
@@ -208,11 +224,17 @@ impl Servers {
     }
 }
 
+/// Why a block cannot be served with those before it.
+struct Conflict {
+    message: String,
+    expected: &'static str,
+}
+
 fn add(
     servers: &mut BTreeMap<Listen, Server>,
     counters: &DnsCounters,
     block: &Block,
-) -> Result<(), String> {
+) -> Result<(), Conflict> {
     let everywhere = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))];
     let addresses = if block.listen.is_empty() {
         &everywhere[..]
@@ -229,6 +251,9 @@ fn add(
             let server = servers
                 .entry(listen)
                 .or_insert_with(|| Server::new(listen, counters));
+            if listen.transport == Transport::Tls {
+                server.share_sessions(block.tls.as_ref())?;
+            }
             let mut plugins = block.plugins.iter();
             server.any_class |= plugins.any(|plugin| ANY_CLASS.contains(&plugin.name()));
             block.tcp.apply(&mut server.tcp_limits);
@@ -242,11 +267,10 @@ fn add(
                 view: block.view.clone(),
             });
             if is_taken {
-                return Err(format!(
-                    "{} is served at {} already",
-                    key.zone,
-                    listen.label()
-                ));
+                return Err(Conflict {
+                    message: format!("{} is served at {} already", key.zone, listen.label()),
+                    expected: "each zone once at one address",
+                });
             }
         }
     }
@@ -266,8 +290,29 @@ impl Server {
             me: Weak::new(),
             tcp_limits: TcpLimits::default(),
             udp_sockets: None,
+            tls: None,
             label,
         }
+    }
+
+    /// Another block at its address, with these sessions. Which block a query belongs to is known only once there is a
+    /// session.
+    fn share_sessions(&mut self, tls: Option<&ServerTls>) -> Result<(), Conflict> {
+        let differs = match (&self.tls, tls) {
+            _ if self.sites.is_empty() => Ok(()),
+            (None, None) => Ok(()),
+            (Some(before), Some(now)) => before.agrees_with(now),
+            _ => Err("one of them has none"),
+        };
+        differs.map_err(|why| Conflict {
+            message: format!(
+                "another server block at {} has another `tls`: {why}",
+                self.label
+            ),
+            expected: "the same `tls` in all blocks of an address",
+        })?;
+        self.tls = self.tls.take().or_else(|| tls.cloned());
+        Ok(())
     }
 
     /// As metrics name it.
@@ -345,6 +390,10 @@ impl Service for Server {
         self.me.upgrade().map(|server| server as _)
     }
 
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.as_ref().map(|tls| Arc::clone(tls.config()))
+    }
+
     fn glance(&self, asked: &Asked<'_>, message: &mut Vec<u8>) -> Option<ResponseCode> {
         // A view is of a request, which is not there yet.
         let is_viewed = self.all().any(|site| site.view.is_some());
@@ -404,7 +453,7 @@ impl Server {
             (Some(reply), Some(encoded)) => Replied::new(reply, encoded),
             _ => Replied::NOTHING,
         };
-        let sent = Sent::new(request, replied, begun.elapsed());
+        let sent = Sent::new(request, replied, begun.elapsed()).of(&site.plugins);
         for plugin in &*site.plugins {
             plugin.sent(&sent);
         }

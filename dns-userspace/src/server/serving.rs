@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use rustls::ServerConfig;
 
 use super::Server;
 use crate::{
     plugin::Request,
-    socket::{Encoded, Service},
+    socket::{Encoded, Service, TcpLimits},
 };
 
 /// What is served at an address from one configuration to the next. A query is answered by the server that was
@@ -32,5 +33,13 @@ impl Service for Serving {
     async fn answer(&self, request: &mut Request) -> Option<Encoded> {
         let server = self.0.load_full();
         server.reply(request).await
+    }
+
+    fn limits(&self) -> Option<TcpLimits> {
+        Some(self.0.load().tcp_limits())
+    }
+
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.0.load().tls()
     }
 }

@@ -21,8 +21,8 @@ pub(super) struct Bound {
     pub address: SocketAddr,
 }
 
-/// Binds the same address and port over UDP and TCP. `[::]` is all addresses of both families. With `beside_ours` sockets
-/// of this user that are there already are no hindrance.
+/// Binds the same address and port over UDP and TCP; over TCP alone if there are to be no UDP sockets. `[::]` is all
+/// addresses of both families. With `beside_ours` sockets of this user that are there already are no hindrance.
 ///
 /// # Errors
 ///
@@ -32,14 +32,25 @@ pub(super) fn bind(
     udp_sockets: Option<usize>,
     beside_ours: bool,
 ) -> Result<Bound, BindError> {
+    let failed = |transport, source| BindError {
+        address,
+        transport,
+        source,
+    };
+    if udp_sockets == Some(0) {
+        let tcp = bind_tcp(address, beside_ours).map_err(|source| failed("TCP", source))?;
+        let address = tcp.local_addr().map_err(|source| failed("TCP", source))?;
+        return Ok(Bound {
+            udp: Vec::new(),
+            tcp,
+            address,
+        });
+    }
     let mut tries = 0;
     loop {
         tries += 1;
-        let udp = bind_udp(address, udp_sockets, beside_ours).map_err(|source| BindError {
-            address,
-            transport: "UDP",
-            source,
-        })?;
+        let udp =
+            bind_udp(address, udp_sockets, beside_ours).map_err(|source| failed("UDP", source))?;
         let chosen = udp[0].1;
         match bind_tcp(chosen, beside_ours) {
             Ok(tcp) => {
@@ -51,13 +62,7 @@ pub(super) fn bind(
                 });
             }
             Err(_) if address.port() == 0 && tries < ANY_PORT_TRIES_MAX => {}
-            Err(source) => {
-                return Err(BindError {
-                    address,
-                    transport: "TCP",
-                    source,
-                });
-            }
+            Err(source) => return Err(failed("TCP", source)),
         }
     }
 }

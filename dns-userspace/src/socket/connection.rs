@@ -1,4 +1,4 @@
-//! One connection over TCP.
+//! One connection over TCP, in plain or within TLS ([`channel`](super::channel)).
 //!
 //! ```text
 //! bytes ──▶ messages ──▶ known at once ────────────▶ replies ──▶ bytes
@@ -16,25 +16,22 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{
     io::Interest,
-    net::TcpStream,
     task::JoinSet,
     time::{Instant, sleep_until},
 };
 
-use super::{DropReason, Encoded, Path, Transport, answer, glance, tcp::Context};
+use super::{DropReason, Encoded, Path, Transport, answer, channel::Channel, glance, tcp::Context};
 
 /// Queries of one connection that are asked for at a time.
 const QUERIES_MAX: usize = 32;
 /// Replies that wait for the client, before it is read from again.
 const OUTGOING_BYTES_MAX: usize = 65_536;
-/// Room for reading: several queries.
-const INCOMING_BYTES: usize = 512;
 /// Before each message.
 const PREFIX_BYTES: usize = 2;
 
 /// A client's connection.
 pub(super) struct Connection<'a> {
-    stream: TcpStream,
+    channel: Channel,
     path: Path,
     context: &'a Context,
     incoming: Vec<u8>,
@@ -52,11 +49,9 @@ pub(super) struct Connection<'a> {
 
 impl<'a> Connection<'a> {
     /// One that was just accepted.
-    pub fn new(stream: TcpStream, client: SocketAddr, context: &'a Context) -> Self {
-        // Replies are written whole; waiting for more to send only delays them.
-        let _ = stream.set_nodelay(true);
+    pub fn new(channel: Channel, client: SocketAddr, context: &'a Context) -> Self {
         Connection {
-            stream,
+            channel,
             path: Path {
                 client,
                 local: context.local,
@@ -75,13 +70,16 @@ impl<'a> Connection<'a> {
 
     /// Answers until the client closes (`Ok`) or is cut off.
     pub async fn serve(mut self) -> Result<(), DropReason> {
+        let served = self.run().await;
+        self.channel.close();
+        served
+    }
+
+    async fn run(&mut self) -> Result<(), DropReason> {
         loop {
             self.take_messages()?;
             self.write()?;
-            let (is_read, is_written) = (
-                !self.ends && self.has_room(),
-                self.sent < self.outgoing.len(),
-            );
+            let (is_read, is_written) = (!self.ends && self.has_room(), self.is_sending());
             if self.ends && !is_written && self.answers.is_empty() {
                 return Ok(());
             }
@@ -101,7 +99,7 @@ impl<'a> Connection<'a> {
                         Err(_) => self.context.counters.dropped(DropReason::Silenced),
                     }
                 }
-                ready = self.stream.ready(interest), if is_read || is_written => {
+                ready = self.channel.ready(interest), if is_read || is_written => {
                     ready.map_err(|error| self.failed(&error, DropReason::ReceiveFailed))?;
                     if is_read {
                         self.read()?;
@@ -120,12 +118,15 @@ impl<'a> Connection<'a> {
         self.answers.len() < QUERIES_MAX && self.outgoing.len() < OUTGOING_BYTES_MAX
     }
 
+    fn is_sending(&self) -> bool {
+        self.sent < self.outgoing.len() || self.channel.is_sending()
+    }
+
     /// The client has done what it can be expected to.
     fn wait_anew(&mut self) {
         let limits = self.context.limits;
-        let is_sending = self.sent < self.outgoing.len();
         self.deadline = Instant::now()
-            + if is_sending {
+            + if self.is_sending() {
                 limits.write
             } else {
                 limits.idle
@@ -134,11 +135,11 @@ impl<'a> Connection<'a> {
 
     /// Reads what is there.
     fn read(&mut self) -> Result<(), DropReason> {
-        self.incoming.reserve(INCOMING_BYTES);
-        match self.stream.try_read_buf(&mut self.incoming) {
-            Ok(0) => self.ends = true,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        match self.channel.read(&mut self.incoming) {
+            Ok(is_more) => self.ends |= !is_more,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(self.failed(&error, DropReason::Tls));
+            }
             Err(error) => return Err(self.failed(&error, DropReason::ReceiveFailed)),
         }
         if self.incoming.is_empty() {
@@ -204,11 +205,16 @@ impl<'a> Connection<'a> {
     /// Sends as much as the client takes.
     fn write(&mut self) -> Result<(), DropReason> {
         while self.sent < self.outgoing.len() {
-            match self.stream.try_write(&self.outgoing[self.sent..]) {
+            match self.channel.write(&self.outgoing[self.sent..]) {
                 Ok(bytes) => self.sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(self.failed(&error, DropReason::SendFailed)),
             }
+        }
+        match self.channel.flush() {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(self.failed(&error, DropReason::SendFailed)),
         }
         if self.sent > 0 {
             (self.outgoing, self.sent) = (Vec::new(), 0);

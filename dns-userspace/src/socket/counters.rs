@@ -31,11 +31,13 @@ pub enum DropReason {
     ReceiveFailed,
     /// The operating system refused to send.
     SendFailed,
+    /// A TLS session that could not be made, or was broken.
+    Tls,
 }
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Short,
         Self::Response,
         Self::SourcePortZero,
@@ -46,6 +48,7 @@ impl DropReason {
         Self::Idle,
         Self::ReceiveFailed,
         Self::SendFailed,
+        Self::Tls,
     ];
 
     /// The reason's name in reports.
@@ -61,6 +64,7 @@ impl DropReason {
             Self::Idle => "idle",
             Self::ReceiveFailed => "receive_failed",
             Self::SendFailed => "send_failed",
+            Self::Tls => "tls",
         }
     }
 }

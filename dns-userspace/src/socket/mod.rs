@@ -55,6 +55,7 @@
 //! | TSIG or another record in the additional section | ignored | `CoreDNS` without the `tsig` plugin |
 
 mod bind;
+mod channel;
 mod connection;
 mod counters;
 mod outbox;
@@ -117,6 +118,16 @@ pub trait Service: Send + Sync + 'static {
 
     /// Itself, for a task that outlives the query.
     fn handle(&self) -> Option<Arc<dyn Service>> {
+        None
+    }
+
+    /// How the sessions of connections that come from now on are made; `None`: queries come in plain.
+    fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
+        None
+    }
+
+    /// What connections that come from now on may take; `None`: as it was when the sockets were bound.
+    fn limits(&self) -> Option<TcpLimits> {
         None
     }
 

@@ -123,7 +123,8 @@ impl Outbox {
             header.msg_name = first.to.as_ptr().cast_mut().cast();
             header.msg_namelen = first.to.len();
             header.msg_iov = own.as_mut_ptr();
-            header.msg_iovlen = own.len();
+            // (glibc and musl have different types for lengths.)
+            header.msg_iovlen = own.len() as _;
             let mut control = Controls::new(control);
             if let Some(from) = first.from {
                 leave_from(&mut control, from);
@@ -214,11 +215,11 @@ impl<'a> Controls<'a> {
         let bytes = u32::try_from(size_of::<T>()).unwrap_or(0);
         // SAFETY: these only add up lengths.
         let (length, space) = unsafe { (libc::CMSG_LEN(bytes), libc::CMSG_SPACE(bytes)) };
-        let header = libc::cmsghdr {
-            cmsg_len: length as usize,
-            cmsg_level: level,
-            cmsg_type: kind,
-        };
+        // SAFETY: all zero is a header, and musl's has a gap behind the length that has to be zero.
+        let mut header: libc::cmsghdr = unsafe { std::mem::zeroed() };
+        header.cmsg_len = length as _;
+        header.cmsg_level = level;
+        header.cmsg_type = kind;
         let end = self.used + space as usize;
         let memory = &mut self.memory.0[self.used..end];
         // SAFETY: `memory` has room for a header and behind it, `CMSG_LEN(0)` bytes from its beginning, for the data.
@@ -240,7 +241,7 @@ impl<'a> Controls<'a> {
     fn finish(self, header: &mut libc::msghdr) {
         if self.used > 0 {
             header.msg_control = self.memory.0.as_mut_ptr().cast();
-            header.msg_controllen = self.used;
+            header.msg_controllen = self.used as _;
         }
     }
 }

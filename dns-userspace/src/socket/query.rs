@@ -43,6 +43,9 @@ const TYPE_AND_CLASS_BYTES: usize = 4;
 
 const OPCODE_QUERY: u8 = 0;
 const TYPE_OPT: u16 = 41;
+const TYPE_SOA: u16 = 6;
+/// The numbers of a SOA record, behind two names of a byte at least.
+const SOA_NUMBERS_BYTES: usize = 20;
 
 /// A well-formed query, as it stands in the message.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +60,8 @@ pub struct Query<'a> {
     pub class: u16,
     /// The OPT record.
     pub edns: Option<Opt<'a>>,
+    /// The serial of the zone that the client has (RFC 1995 section 3): of a SOA record in the authority section.
+    pub serial: Option<u32>,
 }
 
 /// A query's OPT record, as it stands in the message.
@@ -158,10 +163,15 @@ fn parse_sections(message: &[u8], header: Header) -> Option<Query<'_>> {
     let class = reader.u16()?;
     let question = &message[HEADER_BYTES..reader.position];
 
-    for _ in 0..answers + authority {
+    let mut serial = None;
+    for number in 0..answers + authority {
+        let record = reader.record()?;
         // OPT belongs into the additional section (RFC 6891 section 6.1.1).
-        if reader.record()?.rtype == TYPE_OPT {
+        if record.rtype == TYPE_OPT {
             return None;
+        }
+        if number >= answers {
+            serial = record.serial();
         }
     }
     let mut edns = None;
@@ -177,6 +187,7 @@ fn parse_sections(message: &[u8], header: Header) -> Option<Query<'_>> {
         rtype,
         class,
         edns,
+        serial,
     })
 }
 
@@ -190,6 +201,13 @@ struct RawRecord<'a> {
 }
 
 impl<'a> RawRecord<'a> {
+    /// The first number of a SOA record (RFC 1035 section 3.3.13).
+    fn serial(&self) -> Option<u32> {
+        let numbers = self.rdata.len().checked_sub(SOA_NUMBERS_BYTES)?;
+        let serial = self.rdata[numbers..].first_chunk()?;
+        (self.rtype == TYPE_SOA && numbers >= 2).then_some(u32::from_be_bytes(*serial))
+    }
+
     /// Reads an OPT record: class is the client's size; the TTL is extended RCODE, version, and
     /// flags of which DO is the first.
     fn opt(&self) -> Option<Opt<'a>> {

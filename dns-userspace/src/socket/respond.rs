@@ -213,6 +213,7 @@ fn request(query: &Query<'_>, bytes: usize, path: Path) -> Request {
         question,
         rtype,
         class,
+        serial,
         ..
     } = query;
     let Path {
@@ -235,6 +236,7 @@ fn request(query: &Query<'_>, bytes: usize, path: Path) -> Request {
         zone: Name::root(),
         server: "".into(),
         view: "".into(),
+        serial,
         lookups: 0,
     }
 }

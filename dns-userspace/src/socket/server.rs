@@ -16,7 +16,7 @@ use super::{
 pub struct ServerConfig {
     /// Each is served over UDP and TCP. Port 0 lets the system choose one port for both.
     pub listen: Vec<SocketAddr>,
-    /// UDP sockets of each address; `None`: one for each core.
+    /// UDP sockets of each address; `None`: one for each core; 0: over TCP alone.
     pub udp_sockets: Option<usize>,
     /// Sockets of ours may be there already, such as those of all addresses beside those of one.
     pub beside_ours: bool,

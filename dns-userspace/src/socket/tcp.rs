@@ -14,7 +14,7 @@ use std::{
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{DropReason, Service, SocketCounters, connection::Connection};
+use super::{DropReason, Service, SocketCounters, channel::Channel, connection::Connection};
 
 /// RFC 7766 section 6.2.3: "on the order of a few seconds".
 const IDLE_SECONDS: u64 = 10;
@@ -92,12 +92,22 @@ pub(super) async fn serve(listener: TcpListener, context: Context) {
                 continue;
             }
         };
-        match clients.admit(client.ip(), context.limits) {
+        let limits = context.service.limits().unwrap_or(context.limits);
+        match clients.admit(client.ip(), limits) {
             Ok(admission) => {
                 context.counters.connected();
-                let context = context.clone();
+                // Replies are written whole; waiting for more to send only delays them.
+                let _ = stream.set_nodelay(true);
+                let Ok(channel) = Channel::new(stream, context.service.tls()) else {
+                    context.counters.dropped(DropReason::Tls);
+                    continue;
+                };
+                let context = Context {
+                    limits,
+                    ..context.clone()
+                };
                 connections.spawn(async move {
-                    if let Err(reason) = Connection::new(stream, client, &context).serve().await {
+                    if let Err(reason) = Connection::new(channel, client, &context).serve().await {
                         context.counters.dropped(reason);
                     }
                     drop(admission);

@@ -103,6 +103,20 @@ impl<'a> ServiceView<'a> {
             .collect()
     }
 
+    /// The same in no order; one may come twice.
+    pub fn endpoint_addresses<'h>(
+        &self,
+        host: &'h str,
+    ) -> impl Iterator<Item = IpAddr> + use<'a, 'h> {
+        self.slices()
+            .flat_map(move |slice| slice.addresses_of(host))
+    }
+
+    /// The addresses of all its endpoints in no order; one may come twice.
+    pub fn endpoints_addresses(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
+        self.slices().flat_map(Slice::addresses)
+    }
+
     /// The labels of all ready endpoints, sorted.
     pub fn hosts(&self) -> BTreeSet<Cow<'a, str>> {
         self.slices()
@@ -113,7 +127,12 @@ impl<'a> ServiceView<'a> {
 
     /// Its named ports that have a target, sorted.
     pub fn named_ports(&self) -> BTreeSet<(Protocol, &'a str)> {
-        let ports: Box<dyn Iterator<Item = &Port>> = match self.service {
+        self.each_named_port().collect()
+    }
+
+    /// The same in no order; one may come twice.
+    pub fn each_named_port(&self) -> impl Iterator<Item = (Protocol, &'a str)> + use<'a> {
+        let ports: Box<dyn Iterator<Item = &'a Port> + 'a> = match self.service {
             Service::ClusterIp { ports, .. } => Box::new(ports.iter()),
             Service::Headless => Box::new(
                 self.slices()
@@ -122,8 +141,6 @@ impl<'a> ServiceView<'a> {
             ),
             Service::ExternalName(_) => Box::new(std::iter::empty()),
         };
-        ports
-            .filter_map(|port| Some((port.protocol, port.name.as_deref()?)))
-            .collect()
+        ports.filter_map(|port| Some((port.protocol, port.name.as_deref()?)))
     }
 }

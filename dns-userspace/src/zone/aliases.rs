@@ -3,18 +3,18 @@
 
 use std::collections::HashMap;
 
-use hickory_proto::rr::Name;
+use super::owner::OwnerName;
 
-/// Aliases and their targets, both in lower case.
+/// Aliases and their targets.
 #[derive(Debug, Default)]
 pub(super) struct Aliases {
-    targets: HashMap<Name, Name>,
-    aliases: HashMap<Name, Vec<Name>>,
+    targets: HashMap<OwnerName, OwnerName>,
+    aliases: HashMap<OwnerName, Vec<OwnerName>>,
 }
 
 impl Aliases {
     /// `alias` has this target from now on; `None`: it is no alias of a name of ours.
-    pub fn set(&mut self, alias: &Name, target: Option<Name>) {
+    pub fn set(&mut self, alias: &OwnerName, target: Option<OwnerName>) {
         if self.targets.get(alias) == target.as_ref() {
             return;
         }
@@ -34,7 +34,7 @@ impl Aliases {
     }
 
     /// The aliases of a name.
-    pub fn of(&self, target: &Name) -> &[Name] {
+    pub fn of(&self, target: &OwnerName) -> &[OwnerName] {
         self.aliases.get(target).map_or(&[], Vec::as_slice)
     }
 
@@ -46,11 +46,13 @@ impl Aliases {
 
 #[cfg(test)]
 mod tests {
+    use hickory_proto::rr::Name;
+
     use super::*;
 
     #[test]
     fn a_target_knows_its_aliases_as_long_as_they_are() {
-        let name = |text: &str| Name::from_ascii(text).expect("a name");
+        let name = |text: &str| OwnerName::new(&Name::from_ascii(text).expect("a name"));
         let (one, two, a, b) = (name("one."), name("two."), name("a."), name("b."));
         let mut aliases = Aliases::default();
         aliases.set(&one, Some(a.clone()));

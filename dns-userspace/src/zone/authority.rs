@@ -1,14 +1,16 @@
 //! The zone itself: the state, how it changes, and what a name holds.
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::CNAME};
+use indexmap::IndexSet;
 
 use super::{
     Alias, Node, Pods, RrSet, ZoneConfig,
     aliases::Aliases,
     kept::Kept,
-    question::{self, Subject},
+    owner::OwnerName,
+    question::{Apexes, Subject},
     records::TYPES,
 };
 use crate::{
@@ -19,10 +21,14 @@ use crate::{
 /// Namespace and name of the service that fronts DNS.
 pub(super) const DNS_SERVICE: (&str, &str) = ("kube-system", "kube-dns");
 
+/// Changes, and things that they touch, between two reports of progress: some milliseconds.
+pub const PROGRESS_EVERY: usize = 1024;
+
 /// All names of the cluster.
 #[derive(Debug)]
 pub struct Zone {
     pub(super) config: ZoneConfig,
+    pub(super) apexes: Apexes,
     pub(super) state: State,
     pub(super) aliases: Aliases,
     pub(super) kept: Kept,
@@ -50,6 +56,7 @@ impl Zone {
             *zone = fully_qualified(zone);
         }
         Self {
+            apexes: Apexes::new(&config),
             config,
             state: State::default(),
             aliases: Aliases::default(),
@@ -78,53 +85,79 @@ impl Zone {
         zone
     }
 
-    /// Applies a batch. Returns every name whose [`Zone::node`] may have changed, each once, in
-    /// lower case and no particular order.
+    /// Applies a batch. Returns every name whose [`Zone::node`] may have changed, each once, in the order in which they
+    /// were touched.
     ///
     /// An alias is touched with its target. (Not with what its target is an alias of: it is then answered by
     /// the socket, whatever that holds.)
     ///
     /// A change, and the synchronisation, moves the serial, so the apexes are among the names whenever any is. Negative
     /// answers carry that SOA: whoever keeps copies of it renews them when an apex is touched.
-    pub fn apply(&mut self, batch: Batch, now_unix: u32) -> Vec<Name> {
-        let mut names = HashSet::new();
+    pub fn apply(&mut self, batch: Batch, now_unix: u32) -> Vec<OwnerName> {
+        self.apply_with(batch, now_unix, &mut || ())
+    }
+
+    /// The same; calls `progress` again and again, in bounded steps: after [`PROGRESS_EVERY`] changes, or so many things
+    /// that they touch. One change is one step, that of a namespace with all its services too.
+    pub fn apply_with(
+        &mut self,
+        batch: Batch,
+        now_unix: u32,
+        progress: &mut dyn FnMut(),
+    ) -> Vec<OwnerName> {
+        let mut names = IndexSet::new();
         let was_synchronised = self.synchronised;
+        let mut steps = 0_usize;
+        let mut step = || {
+            steps += 1;
+            if steps.is_multiple_of(PROGRESS_EVERY) {
+                progress();
+            }
+        };
         for change in batch {
             self.synchronised |= change == Change::Synchronised;
             let change = self.config.shown.seen(change);
+            step();
             for touched in self.state.apply(change) {
+                step();
                 self.touch(&touched, &mut names);
                 if let Touched::Service { namespace, service } = &touched {
                     self.note_alias(namespace, service);
                 }
             }
         }
-        if !self.aliases.is_empty() {
-            let of_touched = names.iter().flat_map(|name| self.aliases.of(name));
-            let of_touched: Vec<Name> = of_touched.cloned().collect();
-            names.extend(of_touched);
-        }
+        self.touch_aliases(&mut names);
         // An empty cluster too has a serial from when it was known to be empty.
         if !names.is_empty() || self.synchronised != was_synchronised {
             self.serial = now_unix;
-            names.extend(self.config.zones().cloned());
+            names.extend(self.config.zones().map(OwnerName::new));
         }
         names.into_iter().collect()
     }
 
+    /// Adds the aliases of names that are touched.
+    pub(super) fn touch_aliases(&self, names: &mut IndexSet<OwnerName>) {
+        if !self.aliases.is_empty() {
+            let of_touched = names.iter().flat_map(|name| self.aliases.of(name));
+            let of_touched: Vec<OwnerName> = of_touched.cloned().collect();
+            names.extend(of_touched);
+        }
+    }
+
     /// A service has changed: it may have become an alias, or another one, or none.
     fn note_alias(&mut self, namespace: &str, service: &str) {
-        let Some(alias) = self.config.service(namespace, service) else {
-            return;
-        };
         let view = self.state.service(namespace, service);
         let target = view.and_then(|view| match view.service {
             Service::ExternalName(target) => alias_target(target),
             _ => None,
         });
-        let target = target.map(|target| target.to_lowercase());
         let ours = target.filter(|target| self.config.zones().any(|zone| zone.zone_of(target)));
-        self.aliases.set(&alias, ours);
+        let ours = ours.map(|target| OwnerName::new(&target));
+        if (ours.is_some() || !self.aliases.is_empty())
+            && let Some(alias) = self.spell(&[service, namespace, "svc"])
+        {
+            self.aliases.set(&alias, ours);
+        }
     }
 
     /// Whether everything that existed at the start is in.
@@ -155,7 +188,8 @@ impl Zone {
 
     /// The zone of ours that a name lies in, if any: the longest.
     pub fn zone_of(&self, name: &Name) -> Option<&Name> {
-        question::parse(&self.config, &name.to_lowercase()).map(|(zone, _)| zone)
+        let (number, _) = self.apexes.parse(&OwnerName::new(name))?;
+        Some(&self.apexes.get(number).name)
     }
 
     /// The SOA record of one of our zones, as negative answers carry it.
@@ -166,21 +200,26 @@ impl Zone {
 
     /// What a name holds, for who copies the zone elsewhere.
     pub fn node(&self, name: &Name) -> Node {
-        let name = name.to_lowercase();
-        let Some((zone, subject)) = question::parse(&self.config, &name) else {
+        self.node_of(&OwnerName::new(name))
+    }
+
+    /// The same.
+    pub(super) fn node_of(&self, owner: &OwnerName) -> Node {
+        let Some((number, subject)) = self.apexes.parse(owner) else {
             return Node::Absent;
         };
-        if subject.is_of_pods() || self.config.others.contains(zone) || self.is_kept(&name) {
+        let zone = &self.apexes.get(number).name;
+        if subject.is_of_pods() || self.config.others.contains(zone) || self.is_kept(owner) {
             return Node::SocketOnly;
         }
-        match self.existence(&name, &subject) {
+        match self.existence(owner, subject) {
             Existence::Absent => Node::Absent,
-            _ if self.is_kept_if_it_exists(&name) => Node::SocketOnly,
+            _ if self.is_kept_if_it_exists(owner) => Node::SocketOnly,
             Existence::Alias(target) => self.alias(target).map_or(Node::SocketOnly, Node::Alias),
             Existence::Exists => Node::Records(
                 TYPES
                     .into_iter()
-                    .filter_map(|rtype| self.rrset(zone, &subject, rtype))
+                    .filter_map(|rtype| self.rrset(zone, subject, rtype))
                     .collect(),
             ),
         }
@@ -188,19 +227,20 @@ impl Zone {
 
     /// The alias of a target that exists in a zone of ours, is none itself, has addresses, and is not kept on the socket.
     fn alias(&self, target: Name) -> Option<Alias> {
-        let lower = target.to_lowercase();
-        let (zone, subject) = question::parse(&self.config, &lower)?;
+        let lower = OwnerName::new(&target);
+        let (number, subject) = self.apexes.parse(&lower)?;
+        let zone = &self.apexes.get(number).name;
         // The names of pods are not touched when they change.
         if subject.is_of_pods()
             || self.config.others.contains(zone)
-            || self.existence(&lower, &subject) != Existence::Exists
+            || self.existence(&lower, subject) != Existence::Exists
             || self.is_kept_if_it_exists(&lower)
         {
             return None;
         }
         let addresses: Vec<RrSet> = [RecordType::A, RecordType::AAAA]
             .into_iter()
-            .filter_map(|rtype| self.rrset(zone, &subject, rtype))
+            .filter_map(|rtype| self.rrset(zone, subject, rtype))
             .collect();
         let cname = RrSet {
             rtype: RecordType::CNAME,
@@ -211,7 +251,7 @@ impl Zone {
         (!addresses.is_empty()).then_some(Alias { cname, addresses })
     }
 
-    pub(super) fn existence(&self, name: &Name, subject: &Subject) -> Existence {
+    pub(super) fn existence(&self, owner: &OwnerName, subject: Subject<'_>) -> Existence {
         let exists = match subject {
             Subject::Apex
             | Subject::EmptyNonTerminal
@@ -220,7 +260,7 @@ impl Zone {
             | Subject::Pods(true) => true,
             Subject::Pods(false) | Subject::Nothing => false,
             Subject::PodNamespace(namespace) => self.pod_exists(namespace, None),
-            Subject::Pod(namespace, address) => self.pod_exists(namespace, Some(*address)),
+            Subject::Pod(namespace, address) => self.pod_exists(namespace, Some(address)),
             Subject::Namespace(namespace) => self.state.has_namespace(namespace),
             Subject::Service(service) => match self.view(service) {
                 None => false,
@@ -235,16 +275,17 @@ impl Zone {
                 .view(service)
                 .is_some_and(|view| !view.endpoint(host).is_empty()),
             Subject::Protocol(service, protocol) => self.view(service).is_some_and(|view| {
-                let mut ports = view.named_ports().into_iter();
-                self.shows(&view) && ports.any(|(candidate, _)| candidate == *protocol)
+                let mut ports = view.each_named_port();
+                self.shows(&view) && ports.any(|(candidate, _)| candidate == protocol)
             }),
             Subject::Port(service, protocol, port) => self.view(service).is_some_and(|view| {
-                self.shows(&view) && view.named_ports().contains(&(*protocol, port.as_str()))
+                let mut ports = view.each_named_port();
+                self.shows(&view) && ports.any(|candidate| candidate == (protocol, port))
             }),
-            Subject::Address(address) => !self.state.addresses().owners(*address).is_empty(),
+            Subject::Address(address) => !self.state.addresses().owners(address).is_empty(),
             Subject::Prefix(prefix) => self.state.addresses().any_in(prefix.range()),
         };
-        if exists || question::is_above_a_zone(&self.config, name) {
+        if exists || self.apexes.has_below(owner) {
             Existence::Exists
         } else {
             Existence::Absent

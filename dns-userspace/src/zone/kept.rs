@@ -6,8 +6,9 @@
 use std::collections::{BTreeSet, HashSet};
 
 use hickory_proto::rr::Name;
+use indexmap::IndexSet;
 
-use super::{Zone, authority::Existence, question};
+use super::{Zone, authority::Existence, owner::OwnerName};
 
 mod pattern;
 
@@ -23,6 +24,8 @@ pub struct Kept {
     patterns: Vec<Pattern>,
     /// These and all below, as long as they do not exist.
     absent: Vec<Name>,
+    /// These and all below, as long as they exist.
+    present: Vec<Name>,
 }
 
 impl Kept {
@@ -41,6 +44,11 @@ impl Kept {
         add_subtree(&mut self.absent, name.to_lowercase());
     }
 
+    /// Keeps a name and all below it, while they exist.
+    pub fn keep_present_below(&mut self, name: &Name) {
+        add_subtree(&mut self.present, name.to_lowercase());
+    }
+
     /// Keeps the names in which a regular expression finds something, in lower case and with the dot at the end.
     pub fn keep_matching(&mut self, expression: &str) {
         let Some(pattern) = Pattern::new(expression) else {
@@ -55,6 +63,15 @@ impl Kept {
         }
     }
 
+    /// Whether nothing is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+            && self.below.is_empty()
+            && self.patterns.is_empty()
+            && self.absent.is_empty()
+            && self.present.is_empty()
+    }
+
     /// Whether a name in lower case is kept, whether it exists or not.
     fn has(&self, name: &Name) -> bool {
         self.names.contains(name) || self.has_below(name)
@@ -62,7 +79,9 @@ impl Kept {
 
     /// Whether it is kept if it exists.
     fn has_existing(&self, name: &Name) -> bool {
-        self.has(name) || self.patterns.iter().any(|pattern| pattern.matches(name))
+        self.has(name)
+            || self.present.iter().any(|kept| kept.zone_of(name))
+            || self.patterns.iter().any(|pattern| pattern.matches(name))
     }
 
     /// Whether it is kept together with all below it.
@@ -80,26 +99,38 @@ fn add_subtree(subtrees: &mut Vec<Name>, name: Name) {
 }
 
 impl Zone {
-    /// What is kept on the socket from now on. Returns every name whose [`Zone::node`] has changed, each once, and
-    /// the apexes.
-    pub fn keep(&mut self, kept: Kept) -> Vec<Name> {
+    /// What is kept on the socket from now on. Returns every name whose [`Zone::node`] or [`Zone::is_kept_below`] has
+    /// changed, each once, and the apexes.
+    pub fn keep(&mut self, kept: Kept) -> Vec<OwnerName> {
         let before = std::mem::replace(&mut self.kept, kept);
         let after = &self.kept;
         let mut changed: HashSet<Name> = (before.names.symmetric_difference(&after.names))
-            .filter(|name| question::parse(&self.config, name).is_some())
+            .filter(|name| self.zone_of(name).is_some())
             .cloned()
             .collect();
-        if before.below != after.below || before.patterns != after.patterns {
-            let differs = |name: &Name| before.has_existing(name) != after.has_existing(name);
+        let parts = |kept: &Kept| {
+            (
+                kept.below.clone(),
+                kept.present.clone(),
+                kept.patterns.clone(),
+            )
+        };
+        if parts(&before) != parts(after) {
+            // Within a subtree names need no record, else they do.
+            let differs = |name: &Name| {
+                before.has_existing(name) != after.has_existing(name)
+                    || before.has_below(name) != after.has_below(name)
+            };
             changed.extend(self.existing_names().filter(differs));
             // Single names within a subtree come and go with it.
             let single = before.names.union(&after.names);
             changed.extend(single.filter(|name| self.zone_of(name).is_some()).cloned());
         }
-        let aliases = changed.iter().flat_map(|name| self.aliases.of(name));
-        let aliases: Vec<Name> = aliases.cloned().collect();
-        changed.extend(aliases);
         changed.extend(self.config.zones().cloned());
+        let mut changed: IndexSet<OwnerName> = changed.iter().map(OwnerName::new).collect();
+        // In an order that does not depend on a hash.
+        changed.sort_unstable();
+        self.touch_aliases(&mut changed);
         changed.into_iter().collect()
     }
 
@@ -136,19 +167,20 @@ impl Zone {
         self.kept.has_below(name)
     }
 
-    pub(super) fn is_kept(&self, name: &Name) -> bool {
-        self.kept.has(name)
+    pub(super) fn is_kept(&self, owner: &OwnerName) -> bool {
+        !self.kept.is_empty() && self.kept.has(&owner.name())
     }
 
-    pub(super) fn is_kept_if_it_exists(&self, name: &Name) -> bool {
-        self.kept.has_existing(name)
+    pub(super) fn is_kept_if_it_exists(&self, owner: &OwnerName) -> bool {
+        !self.kept.is_empty() && self.kept.has_existing(&owner.name())
     }
 
     /// The single names of our zones that are kept and do not exist.
     pub(super) fn kept_and_absent(&self) -> impl Iterator<Item = Name> + '_ {
         let is_absent = |name: &&Name| {
-            question::parse(&self.config, name)
-                .is_some_and(|(_, subject)| self.existence(name, &subject) == Existence::Absent)
+            let owner = OwnerName::new(name);
+            (self.apexes.parse(&owner))
+                .is_some_and(|(_, subject)| self.existence(&owner, subject) == Existence::Absent)
         };
         let names = self.kept.names.iter();
         (names

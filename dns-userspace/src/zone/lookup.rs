@@ -6,10 +6,7 @@ use hickory_proto::{
 };
 
 use super::{
-    Answer, RrSet, Zone,
-    authority::Existence,
-    question::{self, Subject},
-    records::TYPES,
+    Answer, RrSet, Zone, authority::Existence, owner::OwnerName, question::Subject, records::TYPES,
 };
 
 /// CNAME records in one answer.
@@ -21,8 +18,8 @@ impl Zone {
     /// The owners of the records at the name, and of the SOA of its zone, are spelt as the question spells them.
     /// ANY is answered with one `RRset` (RFC 8482 section 4.1).
     pub fn lookup(&self, name: &Name, rtype: RecordType) -> Option<Answer> {
-        let mut lower = name.to_lowercase();
-        let (mut zone, mut subject) = question::parse(&self.config, &lower)?;
+        let mut lower = OwnerName::new(name);
+        let mut parsed = self.apexes.parse(&lower)?;
         if !self.synchronised {
             // What is missing may only not have come yet.
             return Some(Answer {
@@ -33,14 +30,16 @@ impl Zone {
         let mut found = answer(ResponseCode::NoError);
         let mut owner = name.clone();
         loop {
-            match self.existence(&lower, &subject) {
+            let (number, subject) = parsed;
+            let zone = &self.apexes.get(number).name;
+            match self.existence(&lower, subject) {
                 Existence::Absent => {
                     found.rcode = ResponseCode::NXDomain;
                     found.authority.push(self.soa_record(&spelt(zone, &owner)));
                     return Some(found);
                 }
                 Existence::Exists => {
-                    self.finish(&mut found, zone, &owner, &subject, rtype);
+                    self.finish(&mut found, zone, &owner, subject, rtype);
                     return Some(found);
                 }
                 Existence::Alias(target) => {
@@ -52,10 +51,10 @@ impl Zone {
                     let looped = target == record.name
                         || found.answers.iter().any(|before| before.name == target);
                     found.answers.push(record);
-                    lower = target.to_lowercase();
+                    lower = OwnerName::new(&target);
                     owner = target;
-                    match question::parse(&self.config, &lower) {
-                        Some(next) if !looped && !stops_at_alias(rtype) => (zone, subject) = next,
+                    match self.apexes.parse(&lower) {
+                        Some(next) if !looped && !stops_at_alias(rtype) => parsed = next,
                         // Not ours to answer, or not to be answered: the CNAME stands alone.
                         _ => return Some(found),
                     }
@@ -79,7 +78,7 @@ impl Zone {
         found: &mut Answer,
         zone: &Name,
         owner: &Name,
-        subject: &Subject,
+        subject: Subject<'_>,
         rtype: RecordType,
     ) {
         let zone = spelt(zone, owner);

@@ -18,9 +18,11 @@
 
 mod aliases;
 mod authority;
+mod held;
 mod kept;
 mod lookup;
 mod names;
+mod owner;
 mod question;
 mod records;
 pub mod reverse;
@@ -34,9 +36,11 @@ use hickory_proto::{
     rr::{Name, RData, Record, RecordType},
 };
 
-pub use authority::Zone;
+pub use authority::{PROGRESS_EVERY, Zone};
+pub use held::{Addresses, Held, Port, Target};
 pub use kept::Kept;
 pub use names::below;
+pub use owner::OwnerName;
 pub use shown::{Pods, Shown};
 
 /// What an owner name holds.

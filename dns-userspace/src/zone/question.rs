@@ -1,15 +1,22 @@
 //! What a name stands for, by its labels alone.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, str};
 
 use hickory_proto::rr::Name;
 
-use super::{ZoneConfig, reverse::Prefix};
+use super::{
+    ZoneConfig,
+    owner::{OwnerName, labels_of, lies_in},
+    reverse::Prefix,
+};
 use crate::state::Protocol;
 
+/// Labels of the longest name of the schema.
+const LABELS_MAX: usize = 5;
+
 /// A name within one of our zones, taken apart. It need not exist.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Subject {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Subject<'n> {
     /// A zone's own name.
     Apex,
     /// `svc.<zone>` and what else exists only to have names below it.
@@ -21,19 +28,19 @@ pub enum Subject {
     /// `pod.<zone>` (true) or a name below it that is none of the next two (false).
     Pods(bool),
     /// `<ns>.pod.<zone>`
-    PodNamespace(String),
+    PodNamespace(&'n str),
     /// `<address with dashes>.<ns>.pod.<zone>`
-    Pod(String, IpAddr),
+    Pod(&'n str, IpAddr),
     /// `<ns>.svc.<zone>`
-    Namespace(String),
+    Namespace(&'n str),
     /// `<svc>.<ns>.svc.<zone>`
-    Service(ServiceName),
+    Service(ServiceName<'n>),
     /// `<host>.<svc>.<ns>.svc.<zone>`
-    Endpoint(ServiceName, String),
+    Endpoint(ServiceName<'n>, &'n str),
     /// `_<proto>.<svc>.<ns>.svc.<zone>`
-    Protocol(ServiceName, Protocol),
+    Protocol(ServiceName<'n>, Protocol),
     /// `_<port>._<proto>.<svc>.<ns>.svc.<zone>`
-    Port(ServiceName, Protocol, String),
+    Port(ServiceName<'n>, Protocol, &'n str),
     /// The reverse name of an address.
     Address(IpAddr),
     /// The reverse name of a prefix.
@@ -42,9 +49,9 @@ pub enum Subject {
     Nothing,
 }
 
-impl Subject {
+impl Subject<'_> {
     /// Whether it lies in `pod.<zone>`.
-    pub fn is_of_pods(&self) -> bool {
+    pub fn is_of_pods(self) -> bool {
         matches!(
             self,
             Subject::Pods(_) | Subject::PodNamespace(_) | Subject::Pod(..)
@@ -53,82 +60,124 @@ impl Subject {
 }
 
 /// A service, by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceName {
-    pub namespace: String,
-    pub service: String,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceName<'n> {
+    pub namespace: &'n str,
+    pub service: &'n str,
 }
 
-/// The zone that a lower-case name lies in, and what the name stands for there.
-pub fn parse<'c>(config: &'c ZoneConfig, name: &Name) -> Option<(&'c Name, Subject)> {
-    let zone = (config.all_zones())
-        .filter(|zone| zone.zone_of(name))
-        .max_by_key(|zone| zone.iter().len())?;
-    let labels = name.iter().len() - zone.iter().len();
-    let subject = if labels == 0 {
-        Subject::Apex
-    } else if config.domains().any(|domain| domain == zone) {
-        forward(name, labels)
-    } else {
-        match Prefix::of_name(name) {
-            Some(prefix) => prefix
-                .address()
-                .map_or(Subject::Prefix(prefix), Subject::Address),
-            None => Subject::Nothing,
-        }
-    };
-    Some((zone, subject))
+/// A zone of ours.
+#[derive(Clone, Debug)]
+pub struct Apex {
+    /// As it is configured, in lower case.
+    pub name: Name,
+    /// The same.
+    pub owner: OwnerName,
+    /// It holds services.
+    is_domain: bool,
+    /// It holds addresses.
+    is_reverse: bool,
 }
 
-/// Whether a lower-case name has a zone of ours below it, and so exists in the zone above.
-pub fn is_above_a_zone(config: &ZoneConfig, name: &Name) -> bool {
-    (config.all_zones())
-        .filter(|zone| zone.iter().len() > name.iter().len())
-        .any(|zone| name.zone_of(zone))
+/// All zones of ours: the origin, reverse zones, others.
+#[derive(Clone, Debug)]
+pub struct Apexes(Vec<Apex>);
+
+impl Apexes {
+    pub fn new(config: &ZoneConfig) -> Self {
+        let apex = |name: &Name| Apex {
+            name: name.clone(),
+            owner: OwnerName::new(name),
+            is_domain: config.domains().any(|domain| domain == name),
+            is_reverse: config.reverse.contains(name),
+        };
+        Apexes(config.all_zones().map(apex).collect())
+    }
+
+    /// The zone of this number.
+    pub fn get(&self, number: usize) -> &Apex {
+        &self.0[number]
+    }
+
+    /// The reverse zones.
+    pub fn reverse(&self) -> impl Iterator<Item = &Apex> {
+        self.0.iter().filter(|apex| apex.is_reverse)
+    }
+
+    /// The origin.
+    pub fn origin(&self) -> &OwnerName {
+        &self.0[0].owner
+    }
+
+    /// Whether a name lies in the origin.
+    pub fn origin_has(&self, name: &OwnerName) -> bool {
+        lies_in(name.wire(), self.origin().wire()).is_some()
+    }
+
+    /// The number of the zone that a name lies in, and what the name stands for there.
+    pub fn parse<'n>(&self, name: &'n OwnerName) -> Option<(usize, Subject<'n>)> {
+        let wire = name.wire();
+        let found = (self.0.iter().enumerate())
+            .filter_map(|(number, apex)| Some((number, lies_in(wire, apex.owner.wire())?.1)));
+        let (number, labels) = found.min_by_key(|(_, labels)| *labels)?;
+        let subject = if labels == 0 {
+            Subject::Apex
+        } else if self.0[number].is_domain {
+            forward(wire, labels)
+        } else {
+            match Prefix::of_labels(name.labels()) {
+                Some(prefix) => {
+                    (prefix.address()).map_or(Subject::Prefix(prefix), Subject::Address)
+                }
+                None => Subject::Nothing,
+            }
+        };
+        Some((number, subject))
+    }
+
+    /// Whether a name has a zone of ours below it, and so exists in the zone above.
+    pub fn has_below(&self, name: &OwnerName) -> bool {
+        let mut zones = self.0.iter().map(|apex| apex.owner.wire());
+        zones.any(|zone| zone.len() > name.wire().len() && lies_in(zone, name.wire()).is_some())
+    }
 }
 
-fn forward(name: &Name, relative: usize) -> Subject {
-    // The longest name of the schema has five labels.
-    let mut labels = [""; 5];
+fn forward(wire: &[u8], relative: usize) -> Subject<'_> {
+    let mut labels = [""; LABELS_MAX];
     if relative > labels.len() {
-        let below_pods = name.iter().nth(relative - 1) == Some(b"pod");
+        let below_pods = labels_of(wire).nth(relative - 1) == Some(b"pod");
         return if below_pods {
             Subject::Pods(false)
         } else {
             Subject::Nothing
         };
     }
-    for (at, label) in name.iter().take(relative).enumerate() {
-        match std::str::from_utf8(label) {
+    for (at, label) in labels_of(wire).take(relative).enumerate() {
+        match str::from_utf8(label) {
             Ok(label) => labels[relative - 1 - at] = label,
             Err(_) => return Subject::Nothing,
         }
     }
-    let named = |namespace: &str, service: &str| ServiceName {
-        namespace: namespace.to_owned(),
-        service: service.to_owned(),
-    };
-    match &labels[..relative] {
+    let named = |namespace, service| ServiceName { namespace, service };
+    match labels[..relative] {
         ["svc" | "dns"] => Subject::EmptyNonTerminal,
         ["dns-version"] => Subject::Version,
         ["dns", "ns"] => Subject::NameServer,
         ["pod"] => Subject::Pods(true),
-        ["pod", ns] => Subject::PodNamespace((*ns).to_owned()),
+        ["pod", ns] => Subject::PodNamespace(ns),
         ["pod", ns, pod] => match pod_address(pod) {
-            Some(address) => Subject::Pod((*ns).to_owned(), address),
+            Some(address) => Subject::Pod(ns, address),
             None => Subject::Pods(false),
         },
         ["pod", ..] => Subject::Pods(false),
-        ["svc", ns] => Subject::Namespace((*ns).to_owned()),
+        ["svc", ns] => Subject::Namespace(ns),
         ["svc", ns, service] => Subject::Service(named(ns, service)),
         ["svc", ns, service, label] => match protocol(label) {
             Some(protocol) => Subject::Protocol(named(ns, service), protocol),
-            None => Subject::Endpoint(named(ns, service), (*label).to_owned()),
+            None => Subject::Endpoint(named(ns, service), label),
         },
         ["svc", ns, service, label, port] => match (protocol(label), port.strip_prefix('_')) {
-            (Some(protocol), Some(port)) => {
-                Subject::Port(named(ns, service), protocol, port.to_owned())
-            }
+            (Some(protocol), Some(port)) => Subject::Port(named(ns, service), protocol, port),
             _ => Subject::Nothing,
         },
         _ => Subject::Nothing,

@@ -46,7 +46,12 @@ pub const TYPES: [RecordType; 7] = [
 impl Zone {
     /// The records of one type at a name that exists and is no alias. `zone` is spelt as the
     /// records are to spell it.
-    pub(super) fn rrset(&self, zone: &Name, subject: &Subject, rtype: RecordType) -> Option<RrSet> {
+    pub(super) fn rrset(
+        &self,
+        zone: &Name,
+        subject: Subject<'_>,
+        rtype: RecordType,
+    ) -> Option<RrSet> {
         let mut additionals = Vec::new();
         let mut ttl = self.config.ttl;
         let rdata = match (subject, rtype) {
@@ -59,7 +64,7 @@ impl Zone {
             (Subject::Apex, RecordType::PTR) => {
                 self.pointers(Prefix::of_name(&zone.to_lowercase())?.address()?)
             }
-            (Subject::Address(address), RecordType::PTR) => self.pointers(*address),
+            (Subject::Address(address), RecordType::PTR) => self.pointers(address),
             (Subject::Version, RecordType::TXT) => {
                 ttl = VERSION_TTL_SECONDS;
                 vec![RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()]))]
@@ -71,7 +76,7 @@ impl Zone {
                 addresses_of_type(&self.view(name)?.addresses(), rtype)
             }
             (Subject::Pod(_, address), RecordType::A | RecordType::AAAA) => {
-                addresses_of_type(&BTreeSet::from([*address]), rtype)
+                addresses_of_type(&BTreeSet::from([address]), rtype)
             }
             (Subject::Endpoint(name, host), RecordType::A | RecordType::AAAA) => {
                 addresses_of_type(&self.view(name)?.endpoint(host), rtype)
@@ -80,7 +85,7 @@ impl Zone {
                 return self.services(zone, name, &|_| true);
             }
             (Subject::Port(name, protocol, port), RecordType::SRV) => {
-                let wanted = |candidate: &Port| is_named(candidate, *protocol, port);
+                let wanted = |candidate: &Port| is_named(candidate, protocol, port);
                 return self.services(zone, name, &wanted);
             }
             _ => return None,
@@ -104,8 +109,8 @@ impl Zone {
         )
     }
 
-    pub(super) fn view(&self, name: &ServiceName) -> Option<ServiceView<'_>> {
-        self.state.service(&name.namespace, &name.service)
+    pub(super) fn view(&self, name: ServiceName<'_>) -> Option<ServiceView<'_>> {
+        self.state.service(name.namespace, name.service)
     }
 
     fn soa_rdata(&self, zone: &Name) -> RData {
@@ -178,11 +183,11 @@ impl Zone {
     fn services(
         &self,
         zone: &Name,
-        name: &ServiceName,
+        name: ServiceName<'_>,
         wanted: &dyn Fn(&Port) -> bool,
     ) -> Option<RrSet> {
         let view = self.view(name)?;
-        let labels = [name.service.as_str(), &name.namespace, "svc"];
+        let labels = [name.service, name.namespace, "svc"];
         let own = below(&self.domain_for(zone), &labels)?;
         let (targets, additionals, count): (Vec<(Name, u16)>, _, _) = match view.service {
             Service::ClusterIp { addresses, ports } => {
@@ -199,8 +204,7 @@ impl Zone {
             Service::Headless => self.endpoint_targets(&own, view, wanted),
             Service::ExternalName(_) => return None,
         };
-        // CoreDNS divides by the addresses of the targets, before duplicates are taken out.
-        let weight = u16::try_from(100 / count.max(1)).unwrap_or(1).max(1);
+        let weight = weight(count);
         let rdata: Vec<RData> = targets
             .into_iter()
             .map(|(target, port)| RData::SRV(SRV::new(0, weight, port, target)))
@@ -269,6 +273,11 @@ impl Zone {
             })
             .collect()
     }
+}
+
+/// The weight of SRV records. `CoreDNS` divides by the addresses of the targets, before duplicates are taken out.
+pub(super) fn weight(count: usize) -> u16 {
+    u16::try_from(100 / count.max(1)).unwrap_or(1).max(1)
 }
 
 /// Whether a port has the name and protocol of an SRV owner name.

@@ -14,6 +14,13 @@ use std::{
 
 use hickory_proto::rr::Name;
 
+use super::owner::OwnerName;
+
+/// Labels of the reverse name of an IPv6 address.
+const LABELS_MAX: usize = 34;
+/// Bytes of the same: 32 nibbles, `ip6`, `arpa`, the root.
+const WIRE_BYTES_MAX: usize = 32 * 2 + 4 + 5 + 1;
+
 /// An address and how many of its leading bits a reverse name spells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
@@ -25,7 +32,18 @@ pub struct Prefix {
 impl Prefix {
     /// The prefix that a lower-case name spells in its only canonical form.
     pub fn of_name(name: &Name) -> Option<Self> {
-        let mut labels = name.iter().rev();
+        Self::of_labels(name.iter())
+    }
+
+    /// The same of its labels.
+    pub(super) fn of_labels<'n>(labels: impl Iterator<Item = &'n [u8]>) -> Option<Self> {
+        let mut all = [&b""[..]; LABELS_MAX];
+        let mut count = 0;
+        for label in labels {
+            *all.get_mut(count)? = label;
+            count += 1;
+        }
+        let mut labels = all[..count].iter().rev().copied();
         if labels.next()? != b"arpa" {
             return None;
         }
@@ -83,6 +101,37 @@ pub fn name_of(address: IpAddr) -> Name {
     name
 }
 
+/// The same in wire form.
+pub(super) fn owner_of(address: IpAddr) -> OwnerName {
+    let mut wire = Vec::with_capacity(WIRE_BYTES_MAX);
+    let mut push = |label: &[u8]| {
+        // Three digits, or less than eight letters.
+        wire.push(u8::try_from(label.len()).unwrap_or(0));
+        wire.extend_from_slice(label);
+    };
+    match address {
+        IpAddr::V4(address) => {
+            for octet in address.octets().into_iter().rev() {
+                let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
+                let leading = digits.iter().take(2).take_while(|digit| **digit == b'0');
+                push(&digits[leading.count()..]);
+            }
+            push(b"in-addr");
+        }
+        IpAddr::V6(address) => {
+            for octet in address.octets().into_iter().rev() {
+                for nibble in [octet & 15, octet >> 4] {
+                    push(&[b"0123456789abcdef"[usize::from(nibble)]]);
+                }
+            }
+            push(b"ip6");
+        }
+    }
+    push(b"arpa");
+    wire.push(0);
+    OwnerName::of_wire(&wire)
+}
+
 /// How many bits of its address a reverse name with `labels` labels spells (`in-addr.arpa` and
 /// `ip6.arpa` themselves: none).
 pub fn bits_of_labels(address: IpAddr, labels: usize) -> usize {
@@ -123,11 +172,20 @@ mod tests {
 
     #[test]
     fn names_and_addresses_are_inverse() {
-        for address in ["10.96.0.1", "0.0.0.0", "255.255.255.255", "fd00::1", "::"] {
+        for address in [
+            "10.96.0.1",
+            "0.0.0.0",
+            "1.9.10.99",
+            "100.101.110.200",
+            "255.255.255.255",
+            "fd00:9abc::1",
+            "::",
+        ] {
             let address: IpAddr = address.parse().expect("an address");
             let prefix = Prefix::of_name(&name_of(address)).expect("a reverse name");
             assert_eq!(prefix.address(), Some(address));
             assert_eq!(prefix.range(), address..=address);
+            assert_eq!(owner_of(address), OwnerName::new(&name_of(address)));
         }
     }
 

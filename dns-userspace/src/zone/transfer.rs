@@ -2,13 +2,7 @@
 
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::CNAME};
 
-use super::{
-    Zone,
-    authority::Existence,
-    names::below,
-    question::{self},
-    records::TYPES,
-};
+use super::{Zone, authority::Existence, names::below, owner::OwnerName, records::TYPES};
 
 impl Zone {
     /// The records of one of our zones between two SOA records (RFC 5936 section 2.2); `None` if it is none, or not
@@ -41,13 +35,14 @@ impl Zone {
     }
 
     fn add_records(&self, records: &mut Vec<Record>, zone: &Name, name: &Name) {
-        let Some((of, subject)) = question::parse(&self.config, name) else {
+        let owner = OwnerName::new(name);
+        let Some((of, subject)) = self.apexes.parse(&owner) else {
             return;
         };
-        if of != zone || subject.is_of_pods() {
+        if self.apexes.get(of).name != *zone || subject.is_of_pods() {
             return;
         }
-        match self.existence(name, &subject) {
+        match self.existence(&owner, subject) {
             Existence::Absent => {}
             Existence::Alias(target) => {
                 let cname = RData::CNAME(CNAME(target));
@@ -55,7 +50,7 @@ impl Zone {
             }
             Existence::Exists => {
                 for rtype in TYPES.into_iter().filter(|rtype| *rtype != RecordType::SOA) {
-                    let rrset = self.rrset(zone, &subject, rtype);
+                    let rrset = self.rrset(zone, subject, rtype);
                     records.extend(rrset.into_iter().flat_map(|rrset| {
                         let record = |data| Record::from_rdata(name.clone(), rrset.ttl, data);
                         rrset.rdata.into_iter().map(record).collect::<Vec<_>>()

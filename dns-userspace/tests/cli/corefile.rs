@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream, UdpSocket},
+    path::Path,
     process::{Child, ChildStdout, Stdio},
     time::{Duration, Instant},
 };
@@ -17,7 +18,7 @@ pub struct Daemon {
     directory: TempDir,
     log: BufReader<ChildStdout>,
     pub port: u16,
-    http: u16,
+    pub http: u16,
 }
 
 /// A port of the loopback that nobody has, for UDP and for TCP.
@@ -31,21 +32,20 @@ pub fn free_port() -> u16 {
     }
 }
 
-fn text(corefile: &str, port: u16, http: u16) -> String {
-    let text = corefile.replace("$PORT", &port.to_string());
-    text.replace("$HTTP", &http.to_string())
-}
-
 impl Daemon {
     /// `$PORT` is where DNS is served, `$HTTP` the pages.
     pub fn start(corefile: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), corefile)
+    }
+
+    /// `$DIR` is the directory, which may have files already.
+    pub fn start_in(directory: TempDir, corefile: &str) -> Self {
         let manifests = directory.path().join("manifests");
         fs::create_dir(&manifests).unwrap();
         fs::write(manifests.join("shop.yaml"), MANIFESTS).unwrap();
         let (port, http) = (free_port(), free_port());
         let path = directory.path().join("Corefile");
-        fs::write(&path, text(corefile, port, http)).unwrap();
+        fs::write(&path, text(corefile, directory.path(), port, http)).unwrap();
         let mut child = command()
             .args(["serve", "--conf"])
             .arg(&path)
@@ -68,13 +68,17 @@ impl Daemon {
         daemon
     }
 
-    fn write(&self, corefile: &str) {
-        let text = text(corefile, self.port, self.http);
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn write(&self, corefile: &str) {
+        let text = text(corefile, self.directory(), self.port, self.http);
         fs::write(self.directory.path().join("Corefile"), text).unwrap();
     }
 
     /// The next line of the log that has this in it.
-    fn logs(&mut self, part: &str) -> String {
+    pub fn logs(&mut self, part: &str) -> String {
         let mut all = String::new();
         loop {
             let from = all.len();
@@ -121,7 +125,7 @@ impl Daemon {
         stream.read_exact(&mut reply).unwrap();
     }
 
-    fn signal(&self, signal: libc::c_int) {
+    pub fn signal(&self, signal: libc::c_int) {
         let pid = libc::pid_t::try_from(self.child.id()).unwrap();
         // SAFETY: kill() touches no memory of ours, and the child is not reaped yet, so that the
         // number is still its own.
@@ -134,6 +138,12 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn text(corefile: &str, directory: &Path, port: u16, http: u16) -> String {
+    let text = corefile.replace("$PORT", &port.to_string());
+    let text = text.replace("$DIR", &directory.display().to_string());
+    text.replace("$HTTP", &http.to_string())
 }
 
 const COREFILE: &str = "
@@ -185,6 +195,26 @@ fn pages_logs_and_the_end() {
         assert!(begun.elapsed() < PATIENCE);
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[test]
+fn a_reload_changes_what_clients_may_take() {
+    let corefile = "
+.:$PORT {
+    bind 127.0.0.1
+    timeouts {
+        read 20s
+    }
+    whoami
+}
+";
+    let mut daemon = Daemon::start(corefile);
+    daemon.write(&corefile.replace("20s", "1s"));
+    daemon.signal(libc::SIGUSR1);
+    daemon.logs("[INFO] Reloading complete");
+    let mut quiet = TcpStream::connect(("127.0.0.1", daemon.port)).unwrap();
+    quiet.set_read_timeout(Some(PATIENCE / 2)).unwrap();
+    assert_eq!(quiet.read(&mut [0; 1]).unwrap(), 0, "cut off");
 }
 
 #[test]

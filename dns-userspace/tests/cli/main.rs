@@ -9,4 +9,5 @@ mod query;
 mod serve;
 mod stats;
 mod status;
+mod tls;
 mod usage;

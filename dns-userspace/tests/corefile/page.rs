@@ -23,7 +23,7 @@ const HEADINGS: [&str; 6] = [
 ];
 
 /// Files that examples read, beside certificates.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     (
         "etc/resolv.conf",
         "search example.org\nnameserver 192.0.2.1\n",
@@ -36,6 +36,10 @@ const FILES: [(&str, &str); 4] = [
     (
         "etc/hopzero/weights",
         "www.example.org\n192.0.2.1 3\n192.0.2.2 7\n",
+    ),
+    (
+        "etc/hopzero/web.yml",
+        "tls_server_config: {cert_file: tls.pem, key_file: tls-key.pem}\n",
     ),
 ];
 
@@ -98,12 +102,13 @@ pub fn examples() -> Vec<Example> {
     examples
 }
 
-/// A certificate that others can be signed with.
-fn authority() -> String {
+/// A certificate that others can be signed with, and its key.
+fn authority() -> (String, String) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
-    params.self_signed(&key).unwrap().pem()
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
 }
 
 /// # Errors
@@ -116,8 +121,14 @@ pub fn check(example: &Example) -> Result<(), String> {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
-    let certificate = directory.path().join("etc/hopzero/ca.pem");
-    fs::write(certificate, authority()).unwrap();
+    let (authority, key) = authority();
+    for (name, text) in [
+        ("ca.pem", &authority),
+        ("tls.pem", &authority),
+        ("tls-key.pem", &key),
+    ] {
+        fs::write(directory.path().join("etc/hopzero").join(name), text).unwrap();
+    }
     // The files of the machine are those of the test.
     let here = format!("{}/etc/", directory.path().display());
     let text = example.text.replace("/etc/", &here);

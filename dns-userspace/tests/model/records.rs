@@ -92,7 +92,9 @@ pub fn record(name: &str, version: u32, size: Size) -> Record {
 pub fn soa(apex: &str, version: u32) -> Record {
     let rdata = SOA::new(Name::root(), Name::root(), version, 1, 1, 1, 1);
     let record = DnsRecord::from_rdata(parse(apex), 5, RData::SOA(rdata));
-    encode(version, |encoder| encoder.encode_soa(&parse(apex), &record))
+    encode(version, |encoder| {
+        encoder.encode_soa(&parse(apex), 0, &record)
+    })
 }
 
 fn encode(

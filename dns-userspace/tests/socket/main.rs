@@ -5,5 +5,6 @@ mod message;
 mod properties;
 mod replies;
 mod tcp;
+mod tls;
 mod udp;
 mod zone;

@@ -9,7 +9,7 @@ use hopzero::{
     socket::{Encoded, Service, TcpLimits, encode},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::Semaphore,
     time::{sleep, timeout},
@@ -20,12 +20,12 @@ use crate::{
     udp::{PATIENCE, start, start_with},
 };
 
-fn framed(message: &[u8]) -> Vec<u8> {
+pub fn framed(message: &[u8]) -> Vec<u8> {
     let length = u16::try_from(message.len()).unwrap();
     [&length.to_be_bytes(), message].concat()
 }
 
-async fn read_reply(stream: &mut TcpStream) -> Vec<u8> {
+pub async fn read_reply(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let read = async {
         let length = stream.read_u16().await.unwrap();
         let mut reply = vec![0; length.into()];
@@ -36,14 +36,14 @@ async fn read_reply(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 /// The server closed: end of stream or reset, but nothing to read.
-async fn assert_closed(stream: &mut TcpStream) {
+pub async fn assert_closed(stream: &mut TcpStream) {
     let read = timeout(PATIENCE, stream.read(&mut [0; 1]))
         .await
         .expect("a close");
     assert!(!matches!(read, Ok(1..)), "{read:?}");
 }
 
-async fn connect(address: SocketAddr) -> TcpStream {
+pub async fn connect(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
@@ -73,7 +73,7 @@ async fn pipelined_queries_are_all_answered() {
 }
 
 /// Who asks for A waits until somebody has asked for AAAA, and so often.
-struct Waits(Semaphore);
+pub struct Waits(pub Semaphore);
 
 #[async_trait]
 impl Service for Waits {
@@ -87,7 +87,7 @@ impl Service for Waits {
     }
 }
 
-fn numbered(id: u16, rtype: u16) -> Vec<u8> {
+pub fn numbered(id: u16, rtype: u16) -> Vec<u8> {
     let mut message = query("web.shop.svc.cluster.local", rtype);
     message[..2].copy_from_slice(&id.to_be_bytes());
     framed(&message)

@@ -26,6 +26,12 @@ impl Certificates {
         let names = vec!["127.0.0.1".to_owned(), "dns.example".to_owned()];
         let params = CertificateParams::new(names).unwrap();
         let certificate = params.signed_by(&key, &authority).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        };
+        write("server.pem", &certificate.pem());
+        write("server-key.pem", &key.serialize_pem());
         let mut roots = RootCertStore::empty();
         roots.add(authority.der().clone()).unwrap();
         let provider = Arc::new(ring::default_provider());
@@ -42,19 +48,17 @@ impl Certificates {
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             )
             .unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("ca.pem"), authority.pem()).unwrap();
+        write("ca.pem", &authority.pem());
         let client_key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let client = params.signed_by(&client_key, &authority).unwrap();
-        std::fs::write(directory.path().join("client.pem"), client.pem()).unwrap();
-        let pem = client_key.serialize_pem();
-        std::fs::write(directory.path().join("client-key.pem"), pem).unwrap();
+        write("client.pem", &client.pem());
+        write("client-key.pem", &client_key.serialize_pem());
         let another = KeyPair::generate().unwrap();
         let stranger = CertificateParams::new(Vec::new()).unwrap();
         let stranger = stranger.self_signed(&another).unwrap();
-        std::fs::write(directory.path().join("stranger.pem"), stranger.pem()).unwrap();
+        write("stranger.pem", &stranger.pem());
         Certificates {
             directory,
             server: Arc::new(server),

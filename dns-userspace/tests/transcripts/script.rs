@@ -35,7 +35,8 @@
 //! wait MILLISECONDS
 //! advance SECONDS                       so much later
 //! cluster                               it is known, and nothing is in it
-//! touches [TOUCHES]                     what the plugins touch: `*`, `NAME`, `below NAME`, `absent NAME`, `matching REGEX`, in the
+//! touches [TOUCHES]                     what the plugins touch: `*`, `NAME`, `below NAME`, `absent NAME`, `present NAME`, `matching
+//!                                       REGEX`, in the
 //!                                       order of the alphabet, with commas
 //! changes                               waits until they touch something else
 //! start                                 the plugins begin what they do by themselves

@@ -1,7 +1,8 @@
 //! Messages as a transcript has them.
 //!
 //! ```text
-//! a query     PROTO NAME TYPE [CLASS] [rd] [ad] [cd] [edns] [do] [option=CODE:HEX]
+//! a query     PROTO NAME TYPE [CLASS] [notify] [aa] [rd] [ad] [cd] [edns] [do] [option=CODE:HEX]; of a client also
+//!             serial=N, the SOA record of an IXFR
 //! a reply     RCODE [aa] [tc] [rd] [ra] [ad] [cd] [edns] [option=CODE:HEX] [; ANSWERS [; AUTHORITY [; ADDITIONAL]]]
 //! a record    NAME TTL TYPE DATA, the next one behind a comma; of SOA the data may be its MINIMUM alone; of TYPE46, or what
 //!             has no name, bytes in hexadecimal
@@ -30,6 +31,12 @@ pub fn query(id: u16, words: &[&str]) -> Vec<u8> {
     for flag in flags {
         match *flag {
             "norec" => message.metadata.recursion_desired = false,
+            _ if flag.starts_with("serial=") => {
+                let serial = flag["serial=".len()..].parse().unwrap();
+                let soa = SOA::new(Name::root(), Name::root(), serial, 0, 0, 0, 0);
+                let record = Record::from_rdata(name_of(name), 0, RData::SOA(soa));
+                message.authorities.push(record);
+            }
             "CH" => {
                 query.set_query_class(DNSClass::CH);
             }
@@ -81,6 +88,9 @@ pub fn show_query(proto: &str, bytes: &[u8]) -> String {
     );
     if query.query_class != DNSClass::IN {
         write!(text, " {}", query.query_class).unwrap();
+    }
+    if message.metadata.op_code == OpCode::Notify {
+        text += " notify";
     }
     show_flags(&mut text, &message);
     text
@@ -167,7 +177,11 @@ pub fn reply(query: &[u8], text: &str) -> Message {
     let query = Message::from_vec(query).unwrap();
     let mut sections = text.split(';');
     let mut words = sections.next().unwrap().split_whitespace();
-    let mut message = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
+    let mut message = Message::new(
+        query.metadata.id,
+        MessageType::Response,
+        query.metadata.op_code,
+    );
     message.metadata.recursion_desired = query.metadata.recursion_desired;
     let rcode = rcode_of(words.next().expect("an RCODE"));
     message.metadata.response_code = rcode;
@@ -241,6 +255,7 @@ pub fn show_touch(touch: Touch) -> String {
         Touch::Name(name) => show_name(&name),
         Touch::Below(name) => format!("below {}", show_name(&name)),
         Touch::Absent(name) => format!("absent {}", show_name(&name)),
+        Touch::Present(name) => format!("present {}", show_name(&name)),
         Touch::Matching(regex) => format!("matching {regex}"),
     }
 }

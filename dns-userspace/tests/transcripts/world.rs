@@ -75,6 +75,7 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
         };
         let directory = tempfile::tempdir().unwrap();
         for (name, content) in &case.files {
+            let content = with_certificates(content, certificates);
             std::fs::write(directory.path().join(name), content).unwrap();
         }
         let mut block = (case.block).replace("$DIR", directory.path().to_str().unwrap());
@@ -83,10 +84,7 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
                 .replace(&format!("${name}.tls"), &upstream.tls.to_string())
                 .replace(&format!("${name}"), &upstream.address.to_string());
         }
-        for file in ["ca.pem", "stranger.pem", "client.pem", "client-key.pem"] {
-            let path = certificates.file(file);
-            block = block.replace(&format!("%{file}"), path.to_str().unwrap());
-        }
+        block = with_certificates(&block, certificates);
         block = block.replace("$DEAD", &dead.to_string());
         let text = format!("{} {{\nerrors\n{block}\n}}\n", case.keys);
         let mut environment = Environment::default();
@@ -130,6 +128,23 @@ pub fn run(case: &Case, certificates: &Certificates) -> Result<(), String> {
             left => Err(format!("{left} clients wait for an answer at the end")),
         }
     })
+}
+
+/// `%ca.pem` and others become paths.
+fn with_certificates(text: &str, certificates: &Certificates) -> String {
+    let mut text = text.to_owned();
+    for file in [
+        "ca.pem",
+        "stranger.pem",
+        "server.pem",
+        "server-key.pem",
+        "client.pem",
+        "client-key.pem",
+    ] {
+        let path = certificates.file(file);
+        text = text.replace(&format!("%{file}"), path.to_str().unwrap());
+    }
+    text
 }
 
 impl World {

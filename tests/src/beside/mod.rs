@@ -2,7 +2,9 @@
 
 pub mod comparison;
 pub mod differences;
+pub mod history;
 pub mod peer;
+pub mod plane;
 pub mod question;
 pub mod reply;
 pub mod upstream;

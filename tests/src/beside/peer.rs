@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use hopzero::control::{self, Report};
 use tempfile::TempDir;
 
 use super::{question::Asked, reply::Seen};
@@ -67,13 +68,26 @@ impl Peer {
         folder: &Path,
         variables: &[(&str, &str)],
     ) -> Result<Self> {
+        Self::start_at(free_port()?, software, folder, variables, &[])
+    }
+
+    /// The same at this port of loopback, with further arguments.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn start_at(
+        port: u16,
+        software: Software<'_>,
+        folder: &Path,
+        variables: &[(&str, &str)],
+        arguments: &[String],
+    ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         for file in fs::read_dir(folder)? {
             let file = file?;
             fs::copy(file.path(), directory.path().join(file.file_name()))?;
         }
         fs::create_dir(directory.path().join("manifests"))?;
-        let port = free_port()?;
         let mut command = match software {
             Software::CoreDns(path) => {
                 let mut command = Command::new(path);
@@ -93,6 +107,7 @@ impl Peer {
         };
         let log = fs::File::create(directory.path().join("log"))?;
         let child = command
+            .args(arguments)
             .current_dir(directory.path())
             .env("PORT", port.to_string())
             .envs(variables.iter().copied())
@@ -149,6 +164,18 @@ impl Peer {
         } else {
             client.ask(self.address, &asked.bytes)
         };
+        self.seen(asked, bytes)
+    }
+
+    /// Its reply over UDP at another of its addresses.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub fn ask_at(&self, address: SocketAddr, client: &Client, asked: &Asked) -> Result<Seen> {
+        self.seen(asked, client.ask(address, &asked.bytes))
+    }
+
+    fn seen(&self, asked: &Asked, bytes: Result<Vec<u8>>) -> Result<Seen> {
         bytes
             .map(Seen::new)
             .with_context(|| format!("{asked}\n{}", self.log()))
@@ -174,6 +201,14 @@ impl Peer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What hopzero says about itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn report(&self) -> Result<Report> {
+        Ok(control::fetch(&self.directory.path().join("control.sock"))?)
     }
 
     /// Its process.
@@ -218,7 +253,14 @@ impl Client {
     /// # Errors
     /// There is none.
     pub fn new() -> Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Self::of(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?)
+    }
+
+    /// By this socket.
+    ///
+    /// # Errors
+    /// It cannot be told how long to wait.
+    pub fn of(socket: UdpSocket) -> Result<Self> {
         socket.set_read_timeout(Some(REPLY_PATIENCE))?;
         Ok(Client(socket))
     }

@@ -10,15 +10,15 @@ use std::{
     },
 };
 
-use hickory_proto::rr::Name;
 use hopzero::publisher::{
     Publisher,
     programs::Programs,
     table::{Capacity, Table},
 };
 use hopzero_common::{
+    counter::{self, Counted, Hook},
     frame::{LinkLayer, Tag},
-    layout::{CONTROL_ANSWERING, CONTROL_XDP_OFF, Control, Generation, Scratch, ZoneEntry},
+    layout::{CONTROL_ANSWERING, Control, Generation, Scratch, ZoneEntry},
     limit::Buckets,
     limits::{BUCKET_ENTRIES, CELL_WORDS},
     lookup,
@@ -31,7 +31,7 @@ use super::{
     build::{DEVICE_MAC, SERVER_V4, SERVER_V6, VLAN},
     world,
 };
-use hopzero::zone::Zone;
+use hopzero::zone::{OwnerName, Zone};
 
 /// The longest packet that can be made.
 const ROOM: usize = 2048;
@@ -89,7 +89,7 @@ impl Host {
     }
 
     /// Publishes a change.
-    pub fn publish(&mut self, zone: &Zone, touched: &[Name]) {
+    pub fn publish(&mut self, zone: &Zone, touched: &[OwnerName]) {
         self.publisher.publish(zone, touched);
         let told = self.told.lock();
         self.control.zones = told.zones;
@@ -132,6 +132,7 @@ impl Host {
         scratch.record.fill(u64::MAX);
         scratch.random = self.random;
         let reason = respond(&mut environment, &self.control, &mut scratch);
+        let counted = Counted::at(counter::place(Hook::Xdp, reason, &scratch));
         let memory: Vec<u8> = environment.memory.iter().map(Cell::get).collect();
         let (before, rest) = memory.split_at(GUARD);
         let (packet, after) = rest.split_at(environment.len);
@@ -142,6 +143,7 @@ impl Host {
         Outcome {
             answered: reason.is_answer(),
             reason,
+            counted: counted.expect("a place"),
             packet: packet.to_vec(),
         }
     }
@@ -242,7 +244,7 @@ impl Run<'_> {
 }
 
 impl Environment for Run<'_> {
-    const OFF: u32 = CONTROL_XDP_OFF;
+    const HOOK: Hook = Hook::Xdp;
 
     fn packet(&self) -> Packet {
         let start = self.memory[GUARD..].as_ptr().cast_mut().cast::<u8>();

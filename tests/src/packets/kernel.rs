@@ -1,18 +1,18 @@
 //! The program, run by the kernel on a packet of ours (`BPF_PROG_TEST_RUN`).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use aya::{
     programs::{SchedClassifier, Xdp},
     {TestRun as _, TestRunOptions},
 };
 use hopzero::{
-    kernel::{Kernel, OBJECT, Options},
+    kernel::{Counts, Kernel, OBJECT, Options},
     publisher::{Publisher, table::Capacity},
     zone::Zone,
 };
-use hopzero_common::reason::Reason;
+use hopzero_common::counter::{Counted, Hook};
 
 use super::{
     Outcome,
@@ -27,6 +27,15 @@ pub enum Program {
     Xdp,
     /// `hopzero_tc`
     Tc,
+}
+
+impl Program {
+    fn hook(self) -> Hook {
+        match self {
+            Program::Xdp => Hook::Xdp,
+            Program::Tc => Hook::Tc,
+        }
+    }
 }
 
 /// Longer than any test or benchmark: nobody renews it.
@@ -121,10 +130,15 @@ impl Loaded {
     /// # Errors
     /// The system call fails, or the program does what it never may: drop, abort, redirect elsewhere.
     pub fn run(&mut self, program: Program, packet: &[u8]) -> anyhow::Result<Outcome> {
-        let before = self.counts()?;
+        let before = self.kernel.counters().read()?;
         let mut out = vec![0; ROOM];
         let (action, len) = self.run_raw(program, packet, &mut out)?;
-        let reason = self.reason_since(&before)?;
+        let counted = self.counted_since(&before)?;
+        let hook = counted.answer.map(|answer| answer.hook);
+        ensure!(
+            hook.is_none_or(|hook| hook == program.hook()),
+            "{program:?} counted for {hook:?}"
+        );
         out.truncate(len);
         let answered = match (program, action) {
             (Program::Xdp, XDP_TX) | (Program::Tc, TC_REDIRECT) => true,
@@ -133,7 +147,8 @@ impl Loaded {
         };
         Ok(Outcome {
             answered,
-            reason,
+            reason: counted.reason,
+            counted,
             packet: out,
         })
     }
@@ -173,18 +188,12 @@ impl Loaded {
         Ok((result.return_value, result.data_size_out as usize))
     }
 
-    fn counts(&self) -> anyhow::Result<BTreeMap<Reason, u64>> {
-        Ok(self.kernel.counters().read()?.into_iter().collect())
-    }
-
-    /// The one reason that was counted since, once.
-    fn reason_since(&self, before: &BTreeMap<Reason, u64>) -> anyhow::Result<Reason> {
-        let moved: Vec<(Reason, u64)> = (self.counts()?.into_iter())
-            .map(|(reason, count)| (reason, count - before.get(&reason).copied().unwrap_or(0)))
-            .filter(|(_, count)| *count != 0)
-            .collect();
+    /// As what one packet was counted since.
+    fn counted_since(&self, before: &Counts) -> anyhow::Result<Counted> {
+        let since = self.kernel.counters().read()?.since(before);
+        let moved: Vec<(Counted, u64)> = since.counted().collect();
         match moved[..] {
-            [(reason, 1)] => Ok(reason),
+            [(counted, 1)] => Ok(counted),
             _ => bail!("one packet was counted as {moved:?}"),
         }
     }

@@ -22,7 +22,14 @@ pub mod passes;
 pub mod rotation;
 pub mod world;
 
-use hopzero_common::reason::Reason;
+use hopzero_common::{
+    counter::{Answer, Counted, Hook},
+    reason::Reason,
+};
+
+/// Types of which metrics have the names: A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, SRV, DS, RRSIG, NSEC, DNSKEY, NSEC3,
+/// SVCB, HTTPS.
+const TYPES_TOLD: [u16; 16] = [1, 2, 5, 6, 12, 15, 16, 28, 33, 43, 46, 47, 48, 50, 64, 65];
 
 /// A packet and what must become of it.
 #[derive(Clone, Debug)]
@@ -55,6 +62,8 @@ pub struct Outcome {
     pub answered: bool,
     /// Why.
     pub reason: Reason,
+    /// As what it was counted.
+    pub counted: Counted,
     /// What came out.
     pub packet: Vec<u8>,
 }
@@ -93,6 +102,19 @@ impl Case {
                 self.name, outcome.reason
             ));
         }
+        if answered {
+            let expected = counted_as(&self.packet, &outcome.packet);
+            let counted = outcome.counted.answer.map(|answer| Answer {
+                hook: expected.hook,
+                ..answer
+            });
+            if counted != Some(expected) {
+                return Err(format!(
+                    "{}: counted as {counted:?}, expected {expected:?}",
+                    self.name
+                ));
+            }
+        }
         if outcome.answered != answered {
             return Err(format!("{}: answered is {}", self.name, outcome.answered));
         }
@@ -109,6 +131,24 @@ impl Case {
             ));
         }
         Ok(())
+    }
+}
+
+/// As what an answer must be counted, but for the hook, from the bytes of query and answer.
+fn counted_as(packet: &[u8], answer: &[u8]) -> Answer {
+    let dns = build::dns_of(packet);
+    let (query, reply) = (&packet[dns..], &answer[dns..]);
+    let name_len = query[12..].iter().position(|byte| *byte == 0);
+    let tail = 12 + name_len.expect("a name") + 1;
+    let opt_flags = tail + 4 + 7;
+    Answer {
+        hook: Hook::Tc,
+        zone: world::place_of(&build::question_of(packet)),
+        qtype: Some(u16::from_be_bytes([query[tail], query[tail + 1]]))
+            .filter(|qtype| TYPES_TOLD.contains(qtype)),
+        v6: packet[12 + build::tag_len(packet)] == 0x86,
+        dnssec_ok: query[11] == 1 && query[opt_flags] & 0x80 != 0,
+        nxdomain: reply[3] & 0xf == 3,
     }
 }
 

@@ -285,9 +285,13 @@ fn from_the_end_of_the_lease_on_everything_passes() {
 fn the_kernel_s_word_on_the_link_layer_counts() {
     let case = &answers::cases(world::zone())[0];
     HOST.with(|host| {
-        assert!(host.run_on(&case.packet, LinkLayer::Ours, None).answered);
+        let mut packet = case.packet.clone();
+        // For a bridge, at one of its ports.
+        assert!(host.run_on(&packet, LinkLayer::Foreign, None).answered);
+        packet[0] ^= 2;
+        assert!(host.run_on(&packet, LinkLayer::Ours, None).answered);
         assert_eq!(
-            host.run_on(&case.packet, LinkLayer::Foreign, None).reason,
+            host.run_on(&packet, LinkLayer::Foreign, None).reason,
             Reason::DestinationMac
         );
     });

@@ -9,6 +9,17 @@ use hopzero::{
     source::{Change, manifests},
     zone::{Zone, ZoneConfig},
 };
+use hopzero_common::limits::ZONES_MAX;
+
+/// Its zones, in the order in which the programs have them.
+const ZONES: [&str; 3] = ["cluster.local.", "in-addr.arpa.", "ip6.arpa."];
+
+/// The place in the programs' list of the zone that a name lies in.
+pub fn place_of(question: &Name) -> Option<usize> {
+    let lies_in = |zone: &&str| name(zone).zone_of(question);
+    let found = ZONES.iter().position(lies_in);
+    found.map(|index| ZONES_MAX - ZONES.len() + index)
+}
 
 /// A synchronised zone, `cluster.local` and both reverse zones, TTL 5.
 pub fn zone() -> Zone {
@@ -17,7 +28,6 @@ pub fn zone() -> Zone {
 
 /// A synchronised zone of some manifests.
 pub fn zone_of(yaml: &str) -> Zone {
-    let name = |text: &str| Name::from_ascii(text).expect("a name");
     let mut zone = Zone::new(ZoneConfig {
         origin: name("cluster.local."),
         reverse: vec![name("in-addr.arpa."), name("ip6.arpa.")],
@@ -29,6 +39,10 @@ pub fn zone_of(yaml: &str) -> Zone {
     batch.push(Change::Synchronised);
     zone.apply(batch, 1_700_000_000);
     zone
+}
+
+fn name(text: &str) -> Name {
+    Name::from_ascii(text).expect("a name")
 }
 
 /// Fills a publisher's table.

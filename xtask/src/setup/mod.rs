@@ -15,7 +15,7 @@ use crate::{EXIT_TO_DO, progress, signals, workspace};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Also what CI needs: cargo-deny, rustfmt, clippy and musl
+    /// Also what CI needs: cargo-deny, rustfmt, clippy, musl and qemu
     #[arg(long)]
     dev: bool,
     /// Print the commands that are missing, and run none of them; exits 2 if there are any

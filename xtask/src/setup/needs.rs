@@ -75,6 +75,12 @@ pub enum Item {
     CargoDeny,
     /// musl, and its compiler.
     Musl,
+    /// What a node in miniature is made of.
+    Node,
+    /// Rust's library for musl.
+    MuslTarget,
+    /// Virtual machines for other kernels.
+    Machines,
 }
 
 impl Item {
@@ -89,7 +95,12 @@ impl Item {
         Self::Components,
         Self::CargoDeny,
         Self::Musl,
+        Self::Node,
+        Self::MuslTarget,
+        Self::Machines,
     ];
+    /// What a static program needs besides.
+    pub const TO_SHIP: &[Self] = &[Self::Musl, Self::MuslTarget];
 
     /// How to get it, if it is missing.
     pub fn missing(self) -> Result<Option<Need>> {
@@ -101,6 +112,9 @@ impl Item {
             Self::Components => Ok(components()),
             Self::CargoDeny => Ok(cargo_deny()),
             Self::Musl => Ok(musl(|program| workspace::find(program).is_some())),
+            Self::Node => Ok(node(|program| workspace::find(program).is_some())),
+            Self::MuslTarget => musl_target(),
+            Self::Machines => Ok(machines(|program| workspace::find(program).is_some())),
         }
     }
 }
@@ -301,9 +315,64 @@ fn packages(is_there: impl Fn(&str) -> bool) -> Option<Need> {
 fn musl(is_there: impl Fn(&str) -> bool) -> Option<Need> {
     (!is_there("musl-gcc")).then(|| Need {
         what: "musl-tools".to_owned(),
-        why: "a second C library, whose resolver asks in the tests",
+        why: "a second C library: its resolver asks in the tests, and what is shipped has it inside",
         ways: vec![Way {
             steps: apt(&["musl-tools"]),
+        }],
+        optional: false,
+    })
+}
+
+fn node(is_there: impl Fn(&str) -> bool) -> Option<Need> {
+    let missing = lacking(&[("nft", "nftables"), ("conntrack", "conntrack")], is_there);
+    (!missing.is_empty()).then(|| Need {
+        what: missing.join(", "),
+        why: "a node in miniature translates a Service's address, and keeps account of connections",
+        ways: vec![Way {
+            steps: apt(&missing),
+        }],
+        optional: false,
+    })
+}
+
+/// Those whose programs are missing.
+fn lacking<'a>(packages: &[(&str, &'a str)], is_there: impl Fn(&str) -> bool) -> Vec<&'a str> {
+    let missing = packages.iter().filter(|(program, _)| !is_there(program));
+    missing.map(|(_, package)| *package).collect()
+}
+
+fn musl_target() -> Result<Option<Need>> {
+    const TARGET: &str = "x86_64-unknown-linux-musl";
+    // By the toolchain that cargo takes here.
+    let found = workspace::rustc()
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .output()?;
+    let directory = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+    let is_there = found.status.success() && Path::new(&directory).is_dir();
+    Ok((!is_there).then(|| Need {
+        what: format!("Rust's library for {TARGET}"),
+        why: "what is shipped is one static program",
+        ways: vec![Way {
+            steps: vec![Step::new(
+                format!("adding the target {TARGET}"),
+                &["rustup", "target", "add", TARGET],
+            )],
+        }],
+        optional: false,
+    }))
+}
+
+fn machines(is_there: impl Fn(&str) -> bool) -> Option<Need> {
+    const PACKAGES: &[(&str, &str)] = &[
+        ("qemu-system-x86_64", "qemu-system-x86"),
+        ("busybox", "busybox-static"),
+    ];
+    let missing = lacking(PACKAGES, is_there);
+    (!missing.is_empty()).then(|| Need {
+        what: missing.join(", "),
+        why: "the tests boot other kernels in virtual machines",
+        ways: vec![Way {
+            steps: apt(&missing),
         }],
         optional: false,
     })
@@ -400,6 +469,14 @@ mod tests {
         assert!(musl(|program| program == "musl-gcc").is_none());
         let need = musl(|_| false).unwrap();
         let line = "apt-get install -y --no-install-recommends musl-tools";
+        assert!(commands(&need).ends_with(line), "{}", commands(&need));
+    }
+
+    #[test]
+    fn a_node_needs_what_is_missing_of_it() {
+        assert!(node(|_| true).is_none());
+        let need = node(|program| program == "nft").unwrap();
+        let line = "apt-get install -y --no-install-recommends conntrack";
         assert!(commands(&need).ends_with(line), "{}", commands(&need));
     }
 

@@ -15,10 +15,10 @@ use crate::{
 
 /// The latest is what counts; `None` is nothing.
 #[derive(Clone)]
-pub(super) struct Allowances(Arc<Inner>);
+pub(in crate::cli) struct Allowances(Arc<Inner>);
 
 struct Inner {
-    answer_for: Vec<IpAddr>,
+    answer_for: Mutex<Vec<IpAddr>>,
     serving: Mutex<Option<Serving>>,
     latest: watch::Sender<Option<Allowance>>,
 }
@@ -56,7 +56,7 @@ impl Allowances {
 
     fn new(answer_for: Vec<IpAddr>, allowance: Option<Allowance>) -> Self {
         Allowances(Arc::new(Inner {
-            answer_for,
+            answer_for: Mutex::new(answer_for),
             serving: Mutex::default(),
             latest: watch::Sender::new(allowance),
         }))
@@ -71,11 +71,27 @@ impl Allowances {
         self.renew();
     }
 
+    /// Queries to other addresses are answered from now on.
+    pub fn answer_for(&self, addresses: Vec<IpAddr>) {
+        let mut answer_for = (self.0.answer_for.lock()).unwrap_or_else(PoisonError::into_inner);
+        *answer_for = addresses;
+        drop(answer_for);
+        self.renew();
+    }
+
+    /// Nothing is answered from now on, until other servers are known.
+    pub fn withdraw(&self) {
+        let mut serving = (self.0.serving.lock()).unwrap_or_else(PoisonError::into_inner);
+        *serving = None;
+        self.0.latest.send_replace(None);
+    }
+
     /// Asks the servers again.
     fn renew(&self) {
         let serving = (self.0.serving.lock()).unwrap_or_else(PoisonError::into_inner);
         if let Some(Serving { servers, clusters }) = &*serving {
-            let allowance = servers.allowance(clusters, &self.0.answer_for);
+            let answer_for = (self.0.answer_for.lock()).unwrap_or_else(PoisonError::into_inner);
+            let allowance = servers.allowance(clusters, &answer_for);
             self.0.latest.send_replace(allowance);
         }
     }

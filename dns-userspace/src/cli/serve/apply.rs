@@ -1,26 +1,26 @@
 //! The thread that applies changes: to the zones, and to the kernel, which follows one of them.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, RwLock, RwLockReadGuard},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::anyhow;
-use hickory_proto::rr::Name;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
 };
 
 use crate::{
-    kernel::{Follower, RENEWED_EVERY},
+    kernel::{Changes, Follower, Pod, RENEWED_EVERY},
     plugin::{
         clusters::Clusters,
         kubernetes::{Programming, Triggers},
     },
     server::Allowance,
     source::Batch,
-    zone::{Kept, Zone},
+    zone::{Kept, OwnerName, Zone},
 };
 
 /// What there is to do.
@@ -28,6 +28,12 @@ enum Step {
     Apply(Batch),
     /// The kernel may answer something else, or nothing.
     Allow(Option<Allowance>),
+    /// A pod's device has come, has changed or has gone.
+    Pod(u32, Option<Pod>),
+    /// Queries to these addresses are answered.
+    AnswerFor(Vec<IpAddr>),
+    /// Devices are to be tested.
+    Test,
     Renew,
     End,
 }
@@ -36,36 +42,73 @@ enum Step {
 pub(super) struct Steps {
     changes: mpsc::Receiver<Batch>,
     allowances: watch::Receiver<Option<Allowance>>,
+    pods: Arc<Changes>,
+    addresses: Option<watch::Receiver<Vec<IpAddr>>>,
 }
 
 impl Steps {
-    /// From the cluster, and from the configuration.
+    /// From the cluster, from the configuration, and from the node.
     pub fn new(
         changes: mpsc::Receiver<Batch>,
         allowances: watch::Receiver<Option<Allowance>>,
+        pods: Arc<Changes>,
     ) -> Self {
         Steps {
             changes,
             allowances,
+            pods,
+            addresses: None,
         }
     }
 
-    async fn next(&mut self) -> Step {
-        tokio::select! {
-            // What the kernel may not answer any more comes first.
-            biased;
-            Ok(()) = self.allowances.changed() => {
-                Step::Allow(self.allowances.borrow_and_update().clone())
+    /// And to which addresses queries are answered, where that changes.
+    pub fn with_addresses(self, addresses: Option<watch::Receiver<Vec<IpAddr>>>) -> Self {
+        Steps { addresses, ..self }
+    }
+
+    async fn next(&mut self, has_to_test: bool) -> Step {
+        let Steps {
+            changes,
+            allowances,
+            pods,
+            addresses,
+        } = self;
+        let changed_addresses = async {
+            if let Some(addresses) = addresses
+                && addresses.changed().await.is_ok()
+            {
+                return addresses.borrow_and_update().clone();
             }
-            batch = self.changes.recv() => batch.map_or(Step::End, Step::Apply),
-            () = tokio::time::sleep(RENEWED_EVERY) => Step::Renew,
+            // They never change.
+            std::future::pending().await
+        };
+        let idle = if has_to_test {
+            Duration::ZERO
+        } else {
+            RENEWED_EVERY
+        };
+        tokio::select! {
+            // What the kernel may not answer any more comes first, and tests last.
+            biased;
+            Ok(()) = allowances.changed() => {
+                Step::Allow(allowances.borrow_and_update().clone())
+            }
+            addresses = changed_addresses => Step::AnswerFor(addresses),
+            step = async {
+                // Each in its turn: neither waits for ever for the other.
+                tokio::select! {
+                    batch = changes.recv() => batch.map_or(Step::End, Step::Apply),
+                    (index, pod) = pods.next() => Step::Pod(index, pod),
+                }
+            } => step,
+            () = tokio::time::sleep(idle) => if has_to_test { Step::Test } else { Step::Renew },
         }
     }
 }
 
 /// Applies what comes until there is no more source. The programs are detached on return.
 ///
-/// The lease is renewed here, before and after each step, as it makes progress, and when none comes, and
+/// The lease is renewed here, before and after each step, while it makes progress, and when none comes, and
 /// nowhere else: whatever keeps a batch from being applied keeps the lease from being renewed. (That a source has fallen silent cannot
 /// be seen here: it looks like one that has nothing to say.)
 pub(super) fn apply(
@@ -83,21 +126,33 @@ pub(super) fn apply(
     let mut names = 0;
     let runtime = Handle::current();
     loop {
-        let step = runtime.block_on(steps.next());
-        // All that came before is applied. A large batch may take a second or two before it comes to the publisher,
-        // from where on its progress renews the lease.
+        let step = runtime.block_on(steps.next(kernel.has_to_test()));
+        // All that came before is applied.
         kernel.renew();
         match step {
             Step::End => return Ok(()),
-            Step::Renew => kernel.follow(&[])?,
+            Step::Renew => {
+                kernel.follow(&[])?;
+                kernel.test();
+            }
+            Step::Pod(index, pod) => kernel.follow_pod(index, pod),
+            Step::AnswerFor(addresses) => kernel.answer_for(addresses),
+            Step::Test => kernel.test(),
             Step::Allow(allowance) => kernel.allow(allowance)?,
             Step::Apply(batch) => {
                 let triggers = Triggers::of(&batch);
                 let mut is_synchronised = true;
                 let zones = zones.hold();
                 for zone in zones.iter() {
-                    let touched =
-                        (zone.write().map_err(|_| poisoned())?).apply(batch.clone(), now_unix());
+                    // A large batch takes seconds, and the kernel answers as of before it meanwhile: while it makes
+                    // progress, which is here or in the publisher, that is renewed.
+                    let mut progress = kernel.progress();
+                    let touched = (zone.write().map_err(|_| poisoned())?).apply_with(
+                        batch.clone(),
+                        now_unix(),
+                        &mut progress,
+                    );
+                    drop(progress);
                     if kernel.is_of(zone) {
                         kernel.follow(&touched)?;
                     }
@@ -148,6 +203,7 @@ impl Kernel {
         let changed = (allowance.zone.write().map_err(|_| poisoned())?).keep(allowance.kept());
         if let Some(follower) = &mut self.follower {
             follower.rotate(allowance.rotate);
+            follower.own(allowance.owners);
         }
         self.follow(&changed)
     }
@@ -162,11 +218,44 @@ impl Kernel {
         Ok(())
     }
 
-    fn follow(&mut self, touched: &[Name]) -> anyhow::Result<()> {
+    fn follow(&mut self, touched: &[OwnerName]) -> anyhow::Result<()> {
         if let (Some(follower), Some(zone)) = (&mut self.follower, &self.zone) {
             follower.follow(&*read(zone)?, touched)?;
         }
         Ok(())
+    }
+
+    /// To be called again and again while a step takes long.
+    fn progress(&mut self) -> impl FnMut() {
+        let mut renewed = Instant::now();
+        move || {
+            if renewed.elapsed() >= RENEWED_EVERY {
+                renewed = Instant::now();
+                self.renew();
+            }
+        }
+    }
+
+    fn follow_pod(&mut self, index: u32, pod: Option<Pod>) {
+        if let Some(follower) = &mut self.follower {
+            follower.follow_pod(index, pod);
+        }
+    }
+
+    fn answer_for(&mut self, addresses: Vec<IpAddr>) {
+        if let Some(follower) = &mut self.follower {
+            follower.answer_for(addresses);
+        }
+    }
+
+    fn has_to_test(&self) -> bool {
+        (self.follower.as_ref()).is_some_and(Follower::has_to_test)
+    }
+
+    fn test(&mut self) {
+        if let Some(follower) = &mut self.follower {
+            follower.test();
+        }
     }
 
     fn renew(&mut self) {
@@ -215,6 +304,8 @@ fn now_unix() -> u32 {
 mod tests {
     use std::thread;
 
+    use hickory_proto::rr::Name;
+
     use crate::{
         plugin::Touch,
         server::Claim,
@@ -244,6 +335,7 @@ mod tests {
                 reason: String::new(),
             }],
             rotate: false,
+            owners: Vec::new(),
         }
     }
 
@@ -255,7 +347,7 @@ mod tests {
         let zones = [Arc::clone(&one), Arc::clone(&two)];
         let allowances = watch::Sender::new(Some(allowance(&one, "a.one.")));
         let (batches, changes) = mpsc::channel(1);
-        let mut steps = Steps::new(changes, allowances.subscribe());
+        let mut steps = Steps::new(changes, allowances.subscribe(), Arc::default());
         steps.allowances.mark_changed();
         let runtime = Handle::current();
         let applying = thread::spawn(move || {

@@ -4,12 +4,9 @@ use std::net::IpAddr;
 
 use crate::kernel::{Follower, KernelError, Options, VLANS};
 
-/// The kernel's limit on a device's name, without the terminating zero (`IFNAMSIZ` - 1).
-const DEVICE_NAME_BYTES_MAX: usize = 15;
-
 /// Options that do not go together.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Contradiction {
+pub(in crate::cli) enum Contradiction {
     #[error(
         "--attach answers nothing without --answer-for: name the address that pods send their queries to, such as --answer-for 10.96.0.10 (see nameserver in a pod's /etc/resolv.conf)"
     )]
@@ -23,14 +20,22 @@ pub(super) enum Contradiction {
 }
 
 pub(super) fn check(options: &Options) -> Result<(), Contradiction> {
-    if !options.devices.is_empty() && options.answer_for.is_empty() {
+    let attaches = !options.devices.is_empty() || options.pods.is_some();
+    if attaches && options.answer_for.is_empty() {
         return Err(Contradiction::NoDestination);
     }
+    check_without_destination(options)
+}
+
+/// The same where the destination is found out.
+pub(in crate::cli) fn check_without_destination(options: &Options) -> Result<(), Contradiction> {
     if options.vlans.len() > VLANS {
         return Err(Contradiction::Vlans(options.vlans.len()));
     }
     let stranger = (options.trusted.iter()).find(|device| !options.devices.contains(device));
     match stranger {
+        // It may come yet.
+        Some(_) if options.pods.is_some() => Ok(()),
         Some(device) => Err(Contradiction::NotAttached(device.clone())),
         None => Ok(()),
     }
@@ -38,7 +43,7 @@ pub(super) fn check(options: &Options) -> Result<(), Contradiction> {
 
 /// Prepares what the options ask for; `None` where they ask for nothing, or the build has no programs.
 pub(super) fn follower(options: Options) -> Result<Option<Follower>, KernelError> {
-    if options.devices.is_empty() {
+    if options.devices.is_empty() && options.pods.is_none() {
         return Ok(None);
     }
     match Follower::new(options) {
@@ -48,20 +53,6 @@ pub(super) fn follower(options: Options) -> Result<Option<Follower>, KernelError
             Ok(None)
         }
         Err(error) => Err(error),
-    }
-}
-
-pub(super) fn parse_device(text: &str) -> Result<String, String> {
-    // The kernel's own rule, dev_valid_name(), apart from names that no device has.
-    let valid = (1..=DEVICE_NAME_BYTES_MAX).contains(&text.len())
-        && !matches!(text, "." | "..")
-        && !text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace());
-    if valid {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "expected a network device, at most {DEVICE_NAME_BYTES_MAX} characters, as `ip link` lists them"
-        ))
     }
 }
 
@@ -78,16 +69,6 @@ pub(in crate::cli) fn parse_destination(text: &str) -> Result<IpAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn devices() {
-        for valid in ["eth0", "veth1234567890a", "lo", "a.b"] {
-            assert!(parse_device(valid).is_ok(), "{valid}");
-        }
-        for invalid in ["", "veth1234567890ab", ".", "..", "a/b", "a b", "eth0:1"] {
-            assert!(parse_device(invalid).is_err(), "{invalid}");
-        }
-    }
 
     #[test]
     fn destinations() {

@@ -49,7 +49,7 @@ use crate::{
 const TARGET: &str = "plugin/reload";
 
 /// What is served, or is about to be.
-pub(super) struct Live {
+pub(in crate::cli) struct Live {
     path: PathBuf,
     environment: Environment,
     allowances: Allowances,
@@ -282,16 +282,13 @@ impl Live {
     ) -> anyhow::Result<Next> {
         let wanted = servers.wanted();
         for (listen, server) in servers.iter() {
-            if listen.transport != Transport::Dns {
-                return Err(anyhow!(
-                    "{}: hopzero does not serve TLS yet",
-                    listen.label()
-                ));
-            }
             if !self.sockets.contains_key(listen) {
                 let config = ServerConfig {
                     listen: vec![listen.address],
-                    udp_sockets: server.udp_sockets(),
+                    udp_sockets: match listen.transport {
+                        Transport::Dns => server.udp_sockets(),
+                        Transport::Tls => Some(0),
+                    },
                     beside_ours,
                     tcp_limits: server.tcp_limits(),
                 };
@@ -396,7 +393,7 @@ fn zones_of(servers: &Servers, mut all: Vec<Arc<RwLock<Zone>>>) -> Vec<Arc<RwLoc
 
 /// The time in which everything is served yet, while clients are told to go elsewhere.
 #[derive(Clone, Default)]
-pub(super) struct Lameduck {
+pub(in crate::cli) struct Lameduck {
     time: Arc<Mutex<Duration>>,
     stopping: CancellationToken,
 }

@@ -1,10 +1,10 @@
 //! `hopzero serve`: the daemon.
 
-mod allowances;
+pub(super) mod allowances;
 mod apply;
 pub(super) mod kernel;
-mod live;
-mod run;
+pub(super) mod live;
+pub(super) mod run;
 pub(super) mod sites;
 pub(super) mod source;
 
@@ -17,9 +17,13 @@ use std::{
 
 use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
 use hickory_proto::rr::Name;
+use ipnet::IpNet;
 
 use crate::{
-    kernel::{Hook, LEASE_DEFAULT, Options as KernelOptions, RATE_LIMIT_MAX},
+    kernel::{
+        Hook, KernelError, LEASE_DEFAULT, Options as KernelOptions, Place, RATE_LIMIT_MAX,
+        Selection, device_towards,
+    },
     logging::{self, LogFormat},
     zone::ZoneConfig,
 };
@@ -50,6 +54,9 @@ Examples:
   In the kernel (as root), for queries that come in at veth1 for 10.96.0.10; what the kernel
   does not answer goes on as before:
     hopzero serve --manifests ./manifests --attach veth1 --answer-for 10.96.0.10
+
+  The same for every pod of the node as it comes, but for those with their own resolver:
+    hopzero serve --conf Corefile --attach pods --exclude 'vethdns*' --answer-for 10.96.0.10
 
   On a card, in VLAN 100 and without a tag, 50 denials or large answers a second to a /24:
     hopzero serve --manifests ./manifests --attach eth0 --answer-for 10.96.0.10 \\
@@ -108,10 +115,20 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Kernel")]
-struct KernelArgs {
-    /// Devices at whose ingress queries are answered. Needs --answer-for.
-    #[arg(long, value_name = "DEV[,DEV...]", value_delimiter = ',', value_parser = kernel::parse_device)]
-    attach: Vec<String>,
+pub(super) struct KernelArgs {
+    /// Where queries are answered when they come in: a device; pods, every veth of a pod as it comes;
+    /// pods:calico, pods:cilium, pods:aws, pods:kindnet, pods:bridge (also flannel), those of a network plugin; a pattern of names such as
+    /// 'cali*'; auto, the device of the default route, or of the one to --pod-network. Needs --answer-for.
+    #[arg(long, value_name = "WHERE[,WHERE...]", value_delimiter = ',')]
+    attach: Vec<Place>,
+
+    /// Devices of pods that are left out, by a pattern of names. May be given several times.
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',', value_parser = crate::kernel::pattern)]
+    exclude: Vec<glob::Pattern>,
+
+    /// The pods' network, for --attach auto.
+    #[arg(long, value_name = "CIDR")]
+    pod_network: Option<IpNet>,
 
     /// Where on a device the programs run; auto takes the best that the device has.
     #[arg(long, value_enum, default_value_t)]
@@ -142,7 +159,7 @@ struct KernelArgs {
 
     /// Device of --attach whose clients cannot lie about their addresses: it has no --rate-limit. May
     /// be given several times.
-    #[arg(long, value_name = "DEV[,DEV...]", value_delimiter = ',', value_parser = kernel::parse_device)]
+    #[arg(long, value_name = "DEV[,DEV...]", value_delimiter = ',', value_parser = crate::kernel::device)]
     trusted: Vec<String>,
 
     /// How long the kernel answers without a renewal, which comes every second. A daemon that hangs or
@@ -163,9 +180,26 @@ enum Switch {
 }
 
 impl KernelArgs {
-    fn options(self, rotate: bool) -> KernelOptions {
-        KernelOptions {
-            devices: self.attach,
+    /// What the kernel is to do.
+    ///
+    /// # Errors
+    /// There is no route for `--attach auto`.
+    pub(super) fn options(self, rotate: bool) -> Result<KernelOptions, KernelError> {
+        let mut devices = Vec::new();
+        let mut selection = Selection {
+            pods: Vec::new(),
+            excluded: self.exclude,
+        };
+        for place in self.attach {
+            match place {
+                Place::Device(device) => devices.push(device),
+                Place::Auto => devices.push(device_towards(self.pod_network)?),
+                Place::Pods(pods) => selection.pods.push(pods),
+            }
+        }
+        Ok(KernelOptions {
+            devices,
+            pods: (!selection.pods.is_empty()).then_some(selection),
             hook: self.hook,
             answer_for: self.answer_for,
             names_max: self.names_max,
@@ -175,7 +209,7 @@ impl KernelArgs {
             lease: Duration::from_secs(self.lease),
             rotate,
             trace: self.trace,
-        }
+        })
     }
 }
 
@@ -199,7 +233,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     logging::init(log_format, args.log_level.as_deref())
         .unwrap_or_else(|error| usage(ErrorKind::InvalidValue, error));
     let rotate = args.loadbalance == Switch::On;
-    let kernel = args.kernel.options(rotate);
+    let kernel = args.kernel.options(rotate)?;
     kernel::check(&kernel).unwrap_or_else(|error| usage(ErrorKind::MissingRequiredArgument, error));
     // A Corefile may say where the cluster is.
     if args.conf.is_none() && !args.source.is_known() {

@@ -7,8 +7,8 @@
 //! ```
 
 use std::{
-    net::SocketAddr,
-    path::Path,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +22,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     runtime::Handle,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -32,10 +32,11 @@ use super::{
     apply::{Steps, apply},
     kernel,
     sites::Sites,
+    source::Origin,
 };
 use crate::{
     control::{self, ClusterReport, Control, Reply, Report, Request, SwitchReply},
-    kernel::{Follower, SwitchError},
+    kernel::{Changes, Follower, Options as KernelOptions, Selection, SwitchError, Watch},
     plugin::clusters::Clusters,
     socket::SocketCounters,
     source::{Source, cluster::ClusterMetrics},
@@ -56,7 +57,6 @@ fn allow_files() {
 
 /// Runs the daemon until a signal ends it, or an error.
 pub(super) async fn run(options: Options) -> anyhow::Result<()> {
-    let started = Instant::now();
     allow_files();
     // First, so that a signal during the start is not lost.
     let signals = Signals::new()?;
@@ -65,8 +65,42 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
         None => Sites::of_zone(options.listen, options.zone, options.rotate)?,
     };
     let source = options.source.origin(&sites).await?;
+    let daemon = Daemon {
+        control: options.control,
+        kernel: options.kernel,
+        addresses: None,
+        beside: JoinSet::new(),
+        stop: CancellationToken::new(),
+    };
+    run_sites(sites, source, daemon, signals).await
+}
+
+/// What there is beyond what is served, and where that comes from.
+pub(in crate::cli) struct Daemon {
+    /// The path of the control socket.
+    pub control: Option<PathBuf>,
+    /// What the kernel does.
+    pub kernel: KernelOptions,
+    /// To which addresses queries are answered in the kernel, where that changes.
+    pub addresses: Option<watch::Receiver<Vec<IpAddr>>>,
+    /// What goes on beside it until it is stopped; its error ends the daemon.
+    pub beside: JoinSet<anyhow::Result<()>>,
+    /// Ends all of it.
+    pub stop: CancellationToken,
+}
+
+/// Runs until a signal ends it, or an error.
+pub(in crate::cli) async fn run_sites(
+    sites: Sites,
+    source: Origin,
+    options: Daemon,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
+    let started = Instant::now();
     let control = bind_control(options.control.as_deref())?;
+    let selection = options.kernel.pods.clone();
     let follower = kernel::follower(options.kernel)?;
+    let watch = selection.filter(|_| follower.is_some());
     let kernel = follower.as_ref().map(Follower::status);
     if let (Some(live), Some(kernel)) = (&sites.live, &kernel) {
         live.count(Arc::clone(kernel) as _);
@@ -75,8 +109,8 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let counters = Arc::new(SocketCounters::default());
     // Set when the first complete zone is served, by the programs too: whoever waits for it can ask.
     let synchronised = Arc::new(AtomicBool::new(false));
-    let stop = CancellationToken::new();
-    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let stop = options.stop;
+    let mut tasks = options.beside;
 
     let listen = listed(&sites.addresses());
     if let Some(control) = control {
@@ -103,6 +137,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
         let running = control.run(reply, stop.clone());
         spawn(&mut tasks, running);
     }
+    let pods = follow_pods(watch, &mut tasks, &stop)?;
     for (server, service) in sites.sockets {
         let serving = server.run(service, Arc::clone(&counters), stop.clone());
         spawn(&mut tasks, serving);
@@ -116,7 +151,8 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let following = source.run(sender, stop.clone());
     let (ended, applying) = oneshot::channel();
     let (zones, programming) = (sites.zones, sites.programming);
-    let steps = Steps::new(changes, sites.allowances.subscribe());
+    let steps = Steps::new(changes, sites.allowances.subscribe(), pods);
+    let steps = steps.with_addresses(options.addresses);
     let runtime = Handle::current();
     // With a name of its own, by which `top -H` and debuggers find it.
     thread::Builder::new()
@@ -183,6 +219,23 @@ fn cluster(zones: &Clusters, watches: &ClusterMetrics) -> ClusterReport {
     }
 }
 
+/// Follows the node's devices from here on, whenever there is something to attach.
+fn follow_pods(
+    selection: Option<Selection>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Arc<Changes>> {
+    let changes: Arc<Changes> = Arc::default();
+    if let Some(selection) = selection {
+        let watch = Watch::open(selection).context("cannot follow the node's devices")?;
+        let (pods, stop) = (Arc::clone(&changes), stop.clone());
+        spawn(tasks, async move {
+            stop.run_until_cancelled(watch.run(&pods)).await;
+        });
+    }
+    Ok(changes)
+}
+
 fn listed(addresses: &[SocketAddr]) -> String {
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     addresses.join(",")
@@ -221,20 +274,22 @@ fn bind_control(path: Option<&Path>) -> anyhow::Result<Option<Control>> {
 }
 
 /// The signals that stop the daemon.
-struct Signals {
+pub(in crate::cli) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    /// From now on none is lost.
+    pub fn new() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    async fn wait(mut self) -> &'static str {
+    /// Which one has come.
+    pub async fn wait(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

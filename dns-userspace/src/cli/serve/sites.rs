@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Sockets with what answers there, and the zones that answers are made of.
-pub(super) struct Sites {
+pub(in crate::cli) struct Sites {
     pub sockets: Vec<(Server, Arc<dyn Service>)>,
     /// What a Corefile says, which may change.
     pub live: Option<Live>,
@@ -73,6 +73,7 @@ impl Sites {
                 zone: Arc::clone(&zone),
                 claims: Vec::new(),
                 rotate,
+                owners: Vec::new(),
             }),
             live: None,
             zones: vec![zone].into(),
@@ -113,6 +114,21 @@ impl Sites {
             programming,
             api_server,
         })
+    }
+
+    /// Nothing is served: somebody else does, and what that would answer is answered in the kernel.
+    pub fn of_others(environment: &Environment, allowances: Allowances) -> Self {
+        Sites {
+            sockets: Vec::new(),
+            live: None,
+            zones: environment.cluster_zones.clone(),
+            allowances,
+            failures: environment.failures(),
+            lameduck: Lameduck::default(),
+            api_server: environment.api_server.clone(),
+            cluster_metrics: environment.metrics.of(),
+            programming: environment.metrics.of(),
+        }
     }
 
     /// The addresses that are served.

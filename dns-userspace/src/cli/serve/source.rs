@@ -22,12 +22,12 @@ use crate::{
 };
 
 /// What to say where nothing says where the cluster is.
-pub(super) const NO_SOURCE: &str = "where is the cluster? Give --manifests a directory or --kubeconfig a file; in a pod of the cluster neither is needed";
+pub(in crate::cli) const NO_SOURCE: &str = "where is the cluster? Give --manifests a directory or --kubeconfig a file; in a pod of the cluster neither is needed";
 
 /// The cluster, on the command line.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Cluster")]
-pub(super) struct SourceArgs {
+pub(in crate::cli) struct SourceArgs {
     /// Directory of Kubernetes manifests (*.yaml, *.yml, *.json, at any depth) in place of an API server; it is watched.
     #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
     manifests: Option<PathBuf>,
@@ -46,7 +46,7 @@ pub(super) struct SourceArgs {
 }
 
 /// A source, chosen.
-pub(super) enum Origin {
+pub(in crate::cli) enum Origin {
     Manifests(Manifests),
     Cluster(Cluster),
 }
@@ -55,6 +55,18 @@ impl SourceArgs {
     /// Whether there is a cluster, as far as the command line and the environment say.
     pub fn is_known(&self) -> bool {
         self.manifests.is_some() || self.kubeconfig.is_some() || Access::is_in_cluster()
+    }
+
+    /// Whether it is a directory, and not an API server.
+    pub fn is_directory(&self) -> bool {
+        self.manifests.is_some()
+    }
+
+    /// How the API server is reached, unless a Corefile says it.
+    pub fn access(&self) -> Option<Access> {
+        let context = self.context.clone();
+        let own = (self.kubeconfig.clone()).map(|file| Access::Kubeconfig { file, context });
+        own.or_else(|| Access::is_in_cluster().then_some(Access::InCluster))
     }
 
     /// The source. There is one for all zones, whatever a Corefile says in several places.
@@ -83,11 +95,18 @@ impl SourceArgs {
         };
         tracing::info!("following {access}");
         let connection = Connection::new(access, limits).await?;
-        Ok(Origin::Cluster(Cluster::new(
+        Ok(Origin::of_cluster(connection, sites))
+    }
+}
+
+impl Origin {
+    /// What the zones of `sites` want of a cluster.
+    pub fn of_cluster(connection: Connection, sites: &Sites) -> Self {
+        Self::Cluster(Cluster::new(
             connection,
             wanted(&sites.zones.hold()),
             sites.cluster_metrics.clone(),
-        )))
+        ))
     }
 }
 

@@ -156,6 +156,7 @@ impl Entry {
             rtype: RecordType::ZERO,
             class: 0,
             edns: None,
+            serial: None,
         };
         let mut bytes = Vec::new();
         let status = self.status(wants_ad);

@@ -10,7 +10,10 @@ use std::{
 use hickory_proto::rr::Name;
 
 use super::{load::load, zone::Zone};
-use crate::corefile::{Fault, Word};
+use crate::{
+    corefile::{Fault, Word},
+    plugin::Site,
+};
 
 const TARGET: &str = "plugin/file";
 
@@ -63,8 +66,9 @@ impl Followed {
     }
 
     /// Looks at the file from time to time, as long as somebody uses it.
-    pub(super) fn follow(file: &Arc<Self>) {
-        let (reload, file) = (file.reload, Arc::downgrade(file));
+    pub(super) fn follow(file: &Arc<Self>, site: &Site) {
+        let (reload, origin) = (file.reload, file.origin.clone());
+        let (file, site) = (Arc::downgrade(file), site.clone());
         if reload.is_zero() {
             return;
         }
@@ -75,7 +79,10 @@ impl Followed {
                 // It reads, and so may wait for a disk.
                 match tokio::task::spawn_blocking(move || file.look()).await {
                     Ok(Ok(None)) => {}
-                    Ok(Ok(Some(told))) => tracing::info!(target: TARGET, "{told}"),
+                    Ok(Ok(Some(told))) => {
+                        tracing::info!(target: TARGET, "{told}");
+                        site.changed(&origin);
+                    }
                     Ok(Err(error)) => tracing::error!(target: TARGET, "{error}"),
                     Err(_stopped) => return,
                 }

@@ -29,11 +29,12 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Name, RecordType},
+    rr::{Name, Record, RecordType},
 };
 
 use super::{
-    Builder, Next, Outcome, Plugin, Reply, Request, Site, Touch, builder::longest, reply::Flags,
+    Builder, Failure, Next, Outcome, Plugin, Reply, Request, Site, Touch, builder::longest,
+    reply::Flags,
 };
 use crate::corefile::{Directive, Fault};
 use follow::Followed;
@@ -145,9 +146,19 @@ impl Plugin for File {
         Vec::new()
     }
 
-    fn start(&self, _site: &Site) {
-        for file in &self.files {
-            Followed::follow(file);
+    fn transfer(&self, zone: &Name) -> Option<Result<Vec<Record>, Failure>> {
+        let at = self.zones.iter().position(|known| known == zone)?;
+        let zone = self.files[at].zone();
+        Some(
+            zone.map(|zone| zone.all())
+                .ok_or_else(|| Failure::new("no SOA")),
+        )
+    }
+
+    fn start(&self, site: &Site) {
+        for (zone, file) in self.zones.iter().zip(&self.files) {
+            site.changed(zone);
+            Followed::follow(file, site);
         }
     }
 }

@@ -58,6 +58,18 @@ impl Zone {
         })
     }
 
+    /// All records, from SOA to SOA (RFC 5936 section 2.2).
+    pub(super) fn all(&self) -> Vec<Record> {
+        let is_soa = |record: &&Record| record.record_type() == RecordType::SOA;
+        let (soa, others): (Vec<_>, Vec<_>) = (self.nodes.values())
+            .flat_map(BTreeMap::values)
+            .flatten()
+            .partition(|record| is_soa(record) && record.name == self.origin);
+        let soa = soa.first().copied();
+        let all = soa.into_iter().chain(others).chain(soa);
+        all.cloned().collect()
+    }
+
     /// The records of a name.
     pub(super) fn node(&self, name: &Name) -> Option<&Node> {
         self.nodes.get(name)

@@ -84,7 +84,7 @@ use self::{
     message::Query,
     walk::{Upstreams, Walked},
 };
-use super::{Failure, Next, Outcome, Plugin, Reply, Request, Touch};
+use super::{Failure, Next, Outcome, Plugin, Reply, Request, Sent, Touch};
 use crate::socket::Transport;
 
 /// Times that no property sets.
@@ -136,6 +136,11 @@ impl Plugin for Forward {
             return next.run(request).await;
         }
         Ok(Arc::unwrap_or_clone(reply).into())
+    }
+
+    fn metadata(&self, sent: &Sent<'_>, label: &str) -> Option<String> {
+        let upstream = sent.reply.upstream.filter(|_| label == "forward/upstream");
+        upstream.map(|address| address.to_string())
     }
 
     fn touches(&self) -> Vec<Touch> {

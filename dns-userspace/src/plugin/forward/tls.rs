@@ -1,18 +1,12 @@
 //! TLS to upstreams (RFC 7858): TLS 1.2 and 1.3 by rustls.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, path::PathBuf, sync::Arc};
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
-};
+use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::tls::pem;
 
 /// How sessions with one upstream are made.
 #[derive(Clone)]
@@ -53,7 +47,7 @@ pub struct Files {
 pub fn config(files: &Files) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = &files.roots {
-        for certificate in certificates(path)? {
+        for certificate in pem::certificates(path).map_err(|error| error.to_string())? {
             roots
                 .add(certificate)
                 .map_err(|error| format!("{}: {error}", path.display()))?;
@@ -72,21 +66,12 @@ pub fn config(files: &Files) -> Result<Arc<ClientConfig>, String> {
     let config = match &files.own {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let private = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| format!("{}: {error}", key.display()))?;
+            let private = pem::key(key).map_err(|error| error.to_string())?;
+            let certificates = pem::certificates(certificate).map_err(|error| error.to_string())?;
             builder
-                .with_client_auth_cert(certificates(certificate)?, private)
+                .with_client_auth_cert(certificates, private)
                 .map_err(|error| format!("{}: {error}", certificate.display()))?
         }
     };
     Ok(Arc::new(config))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    match all {
-        Ok(all) if all.is_empty() => Err(format!("{}: no certificate in it", path.display())),
-        Ok(all) => Ok(all),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    }
 }

@@ -104,6 +104,11 @@ impl Upstream {
         })
     }
 
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.stream_config.to
+    }
+
     /// How it is asked, if the query may go over UDP.
     pub fn proto(&self, udp: bool) -> Proto {
         match (self.is_tls, udp) {

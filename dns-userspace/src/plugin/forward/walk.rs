@@ -77,13 +77,14 @@ impl Upstreams {
                 upstream = &self.all[rand::rng().random_range(0..self.all.len())];
             }
             match self.ask_one(upstream, query, client_udp, patience).await {
-                Ok(reply) => {
+                Ok(mut reply) => {
                     if self.failover.contains(&reply.rcode) {
                         failovers += 1;
                         if failovers < self.all.len() {
                             continue;
                         }
                     }
+                    reply.upstream = Some(upstream.address());
                     return Ok(Arc::new(reply));
                 }
                 Err(error) => {

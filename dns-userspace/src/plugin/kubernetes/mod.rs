@@ -41,6 +41,7 @@
 //! [`crate::zone`] has the other differences.
 
 mod api_server;
+mod metadata;
 mod programming;
 mod setup;
 
@@ -56,7 +57,7 @@ pub use api_server::ApiServer;
 pub use programming::{Programming, Triggers};
 pub(super) use setup::setup;
 
-use super::{Failure, Next, Outcome, Plugin, Reply, Request, Touch};
+use super::{Failure, Next, Outcome, Plugin, Reply, Request, Sent, Touch};
 use crate::zone::{Zone, below};
 
 struct Kubernetes {
@@ -109,6 +110,15 @@ impl Plugin for Kubernetes {
         Ok(reply.into())
     }
 
+    fn metadata(&self, sent: &Sent<'_>, label: &str) -> Option<String> {
+        let label = label.strip_prefix("kubernetes/")?;
+        let zone = self.cluster.read().ok()?;
+        if label == "client-namespace" {
+            return zone.namespace_of_pod(sent.client.ip()).map(str::to_owned);
+        }
+        metadata::of_name(sent.name, zone.domain_of(sent.name)?, label)
+    }
+
     fn search_path(&self, request: &Request) -> Option<Vec<Name>> {
         let zone = self.cluster.read().ok()?;
         let domain = zone.domain_of(&request.name)?;
@@ -119,8 +129,8 @@ impl Plugin for Kubernetes {
             .collect()
     }
 
-    fn transfer(&self, zone: &Name) -> Option<Vec<Record>> {
-        self.cluster.read().ok()?.transfer(zone)
+    fn transfer(&self, zone: &Name) -> Option<Result<Vec<Record>, Failure>> {
+        self.cluster.read().ok()?.transfer(zone).map(Ok)
     }
 
     fn touches(&self) -> Vec<Touch> {

@@ -20,7 +20,7 @@ use std::{net::IpAddr, sync::Arc};
 use async_trait::async_trait;
 use hickory_proto::{
     op::ResponseCode,
-    rr::{RData, Record, RecordType},
+    rr::{Name, RData, Record, RecordType},
 };
 use ipnet::IpNet;
 
@@ -121,7 +121,8 @@ impl Plugin for LoadBalance {
             // The kernel rotates too.
             Vec::new()
         } else {
-            vec![Touch::Everything]
+            // Denials have nothing to arrange.
+            vec![Touch::Present(Name::root())]
         }
     }
 
@@ -283,10 +284,7 @@ fn preference(prefer: &[IpNet], address: IpAddr) -> usize {
 mod tests {
     use std::collections::BTreeMap;
 
-    use hickory_proto::rr::{
-        Name,
-        rdata::{A, CNAME, MX, NS},
-    };
+    use hickory_proto::rr::rdata::{A, CNAME, MX, NS};
 
     use super::*;
 

@@ -10,7 +10,7 @@
 //! | `{duration}` | in seconds, with an `s` |
 //! | `{>id}` `{>opcode}` `{>do}` `{>bufsize}` | of the query |
 //! | `{common}` `{combined}` | the form of `CoreDNS`, and that with the OPCODE |
-//! | `{/LABEL}` | metadata; always `-` |
+//! | `{/LABEL}` | metadata; `-` if nobody knows it, or there is no `metadata` |
 //!
 //! What is no placeholder stands there as it is.
 
@@ -39,6 +39,8 @@ pub(super) struct Format(Vec<Piece>);
 enum Piece {
     Text(String),
     Value(Value),
+    /// What plugins know, by a label.
+    Metadata(String),
 }
 
 /// Writes one placeholder's value.
@@ -60,10 +62,10 @@ impl Format {
             let (head, tail) = rest.split_at(end + 1);
             rest = tail;
             let start = head.rfind('{');
-            match start.and_then(|start| Some((start, value(&head[start..])?))) {
-                Some((start, value)) => {
+            match start.and_then(|start| Some((start, placeholder(&head[start..])?))) {
+                Some((start, placeholder)) => {
                     push_text(&mut pieces, &head[..start]);
-                    pieces.push(Piece::Value(value));
+                    pieces.push(placeholder);
                 }
                 None => push_text(&mut pieces, head),
             }
@@ -80,6 +82,9 @@ impl Format {
                 Piece::Text(text) => line.push_str(text),
                 // A string has room for everything.
                 Piece::Value(value) => value(&mut line, sent).unwrap_or_default(),
+                Piece::Metadata(label) => {
+                    line.push_str(sent.metadata(label).as_deref().unwrap_or(NOTHING));
+                }
             }
         }
         line
@@ -91,6 +96,17 @@ fn push_text(pieces: &mut Vec<Piece>, text: &str) {
         _ if text.is_empty() => {}
         Some(Piece::Text(before)) => before.push_str(text),
         _ => pieces.push(Piece::Text(text.to_owned())),
+    }
+}
+
+/// In its braces.
+fn placeholder(text: &str) -> Option<Piece> {
+    let label = text
+        .strip_prefix("{/")
+        .and_then(|rest| rest.strip_suffix('}'));
+    match label {
+        Some(label) => Some(Piece::Metadata(label.to_owned())),
+        None => value(text).map(Piece::Value),
     }
 }
 
@@ -134,7 +150,6 @@ fn value(placeholder: &str) -> Option<Value> {
             };
             write!(line, "{bytes}")
         },
-        metadata if metadata.starts_with("{/") => |line, _| line.write_str(NOTHING),
         _ => return None,
     })
 }
@@ -199,7 +214,7 @@ mod tests {
         let pieces = Format::parse(text).0;
         let shown = pieces.iter().map(|piece| match piece {
             Piece::Text(text) => text,
-            Piece::Value(_) => "_",
+            Piece::Value(_) | Piece::Metadata(_) => "_",
         });
         shown.collect()
     }

@@ -58,16 +58,12 @@ fn rule(builder: &Builder<'_>, directive: &Directive) -> Result<Rule, Fault> {
             return Err(property.wrong_arguments("success, denial, error or all"));
         }
         for class in &property.args {
-            classes.push(match class.text.as_str() {
-                "success" => ReplyClass::Success,
-                "denial" => ReplyClass::Denial,
-                "error" => ReplyClass::Error,
-                "all" => {
-                    all = true;
-                    continue;
-                }
-                _ => return Err(class.not("success, denial, error or all")),
-            });
+            let mut known = ReplyClass::ALL.into_iter();
+            match known.find(|known| known.name() == class.text) {
+                Some(known) => classes.push(known),
+                None if class.text == "all" => all = true,
+                None => return Err(class.not("success, denial, error or all")),
+            }
         }
     }
     if all {
@@ -83,6 +79,27 @@ fn rule(builder: &Builder<'_>, directive: &Directive) -> Result<Rule, Fault> {
     })
 }
 
+impl Rule {
+    fn notes(&self, class: ReplyClass) -> bool {
+        self.classes.is_empty() || self.classes.contains(&class)
+    }
+
+    /// The kernel gives answers and denials, and errors never.
+    fn touches(&self) -> Vec<Touch> {
+        let touch = |name: &Name| match name {
+            // NODATA is a denial of what exists.
+            _ if !self.notes(ReplyClass::Denial) => Touch::Present(name.clone()),
+            root if root.is_root() => Touch::Everything,
+            name => Touch::Below(name.clone()),
+        };
+        if self.notes(ReplyClass::Success) || self.notes(ReplyClass::Denial) {
+            self.names.iter().map(touch).collect()
+        } else {
+            Vec::new()
+        }
+    }
+}
+
 #[async_trait]
 impl Plugin for Log {
     fn name(&self) -> &'static str {
@@ -94,23 +111,18 @@ impl Plugin for Log {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        // The kernel gives answers and denials, and errors never.
-        let noted = |rule: &&Rule| rule.classes.is_empty() || rule.classes != [ReplyClass::Error];
-        let names = self.rules.iter().filter(noted).flat_map(|rule| &rule.names);
-        let touch = |name: &Name| {
-            if name.is_root() {
-                Touch::Everything
-            } else {
-                Touch::Below(name.clone())
-            }
-        };
-        names.map(touch).collect()
+        let rules = self.rules.iter();
+        rules.flat_map(Rule::touches).collect()
+    }
+
+    fn metadata(&self, sent: &Sent<'_>, label: &str) -> Option<String> {
+        (label == "log/class").then(|| sent.reply.class.name().to_owned())
     }
 
     fn sent(&self, sent: &Sent<'_>) {
         let is_mine = |rule: &&Rule| rule.names.iter().any(|name| name.zone_of(sent.name));
         if let Some(rule) = self.rules.iter().find(is_mine)
-            && (rule.classes.is_empty() || rule.classes.contains(&sent.reply.class))
+            && rule.notes(sent.reply.class)
         {
             tracing::info!(target: logging::QUERIES, "{}", rule.format.of(sent));
         }

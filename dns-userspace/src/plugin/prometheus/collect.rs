@@ -16,7 +16,7 @@ use prometheus_client::{
 
 use super::{
     counters::{All, DnsCounters, FAMILIES, PROTOS, Scope, TYPES, type_index},
-    kernel::Answered,
+    kernel::{Answered, Owner},
 };
 use crate::plugin::metrics::{Families, Histogram, encode_counters, rcode_label};
 
@@ -114,7 +114,9 @@ fn requests(
     for answered in by_kernel {
         let at = answered.rtype.map_or(TYPES.len(), type_index);
         let family = FAMILIES[usize::from(answered.is_ipv6)];
-        let (server, zone) = (&answered.server, &answered.zone);
+        let Some(Owner { server, zone }) = &answered.owner else {
+            continue;
+        };
         add(
             family,
             PROTOS[0],
@@ -139,11 +141,21 @@ fn requests(
         None,
         MetricType::Counter,
     )?;
-    let all = scopes.iter();
-    encode_counters(
-        family,
-        all.map(|scope| (scope.labels(), scope.dnssec_ok.load(Relaxed))),
-    )
+    let mut sums = Sums::new();
+    let mut add = |server: &str, view: &str, zone: &str, count| {
+        let values = [server, view, zone];
+        *sums.entry(values.map(str::to_owned)).or_default() += count;
+    };
+    for scope in scopes {
+        let count = scope.dnssec_ok.load(Relaxed);
+        add(&scope.server, &scope.view, &scope.zone, count);
+    }
+    for answered in by_kernel.iter().filter(|answered| answered.dnssec_ok) {
+        if let Some(Owner { server, zone }) = &answered.owner {
+            add(server, "", zone, answered.count);
+        }
+    }
+    encode_counters(family, labelled(["server", "view", "zone"], &sums))
 }
 
 fn responses(
@@ -165,7 +177,9 @@ fn responses(
         }
     }
     for answered in by_kernel {
-        let (server, zone) = (&answered.server, &answered.zone);
+        let Some(Owner { server, zone }) = &answered.owner else {
+            continue;
+        };
         add(
             "kubernetes",
             answered.rcode,

@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use hickory_proto::{op::ResponseCode, rr::RecordType};
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RecordType},
+};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _},
@@ -30,19 +33,43 @@ pub trait Kernel: Send + Sync {
 pub struct Answered {
     /// `xdp` or `tc`
     pub hook: &'static str,
-    /// The server that they would have come to: `dns://:53`.
-    pub server: String,
-    /// The zone of the server block.
-    pub zone: String,
+    /// The server block that they belong to; `None` if it counts nothing, for it has no `prometheus`.
+    pub owner: Option<Owner>,
     /// They came over IPv6.
     pub is_ipv6: bool,
-    /// The type that was asked, if the kernel tells.
+    /// They had DO.
+    pub dnssec_ok: bool,
+    /// The type that was asked; `None` if it has no label of its own.
     pub rtype: Option<RecordType>,
     /// What was replied.
     pub rcode: ResponseCode,
     /// How many.
     pub count: u64,
 }
+
+impl Answered {
+    /// Whether another has the same outcome.
+    pub fn is_like(&self, other: &Answered) -> bool {
+        let count = self.count;
+        *self
+            == Answered {
+                count,
+                ..other.clone()
+            }
+    }
+}
+
+/// The server block that answers belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The server that the queries would have come to: `dns://:53`.
+    pub server: Arc<str>,
+    /// The zone of the server block.
+    pub zone: String,
+}
+
+/// Zones, each with the server blocks that its answers over IPv4 and over IPv6 belong to.
+pub type Owners = Vec<(Name, [Option<Owner>; 2])>;
 
 /// The kernel's part, once there is one.
 #[derive(Clone, Default)]
@@ -160,9 +187,12 @@ mod tests {
         fn answered(&self) -> Vec<Answered> {
             let answered = |hook, is_ipv6, count| Answered {
                 hook,
-                server: "dns://:53".to_owned(),
-                zone: ".".to_owned(),
+                owner: Some(Owner {
+                    server: "dns://:53".into(),
+                    zone: ".".to_owned(),
+                }),
                 is_ipv6,
+                dnssec_ok: is_ipv6,
                 rtype: Some(RecordType::A),
                 rcode: ResponseCode::NXDomain,
                 count,
@@ -171,6 +201,11 @@ mod tests {
                 answered("xdp", false, 3),
                 answered("tc", false, 4),
                 answered("tc", true, 5),
+                // A server block that counts nothing.
+                Answered {
+                    owner: None,
+                    ..answered("tc", false, 8)
+                },
             ]
         }
 
@@ -192,8 +227,9 @@ mod tests {
         for line in [
             r#"coredns_dns_requests_total{family="1",proto="udp",server="dns://:53",type="A",view="",zone="."} 7"#,
             r#"coredns_dns_requests_total{family="2",proto="udp",server="dns://:53",type="A",view="",zone="."} 5"#,
+            r#"coredns_dns_do_requests_total{server="dns://:53",view="",zone="."} 5"#,
             r#"coredns_dns_responses_total{plugin="kubernetes",rcode="NXDOMAIN",server="dns://:53",view="",zone="."} 12"#,
-            r#"hopzero_kernel_answers_total{hook="tc",rcode="NXDOMAIN"} 9"#,
+            r#"hopzero_kernel_answers_total{hook="tc",rcode="NXDOMAIN"} 17"#,
             r#"hopzero_kernel_packets_total{reason="lease"} 2"#,
             "hopzero_kernel_names_max 1024",
             "hopzero_kernel_lease_seconds 2.5",

@@ -1,7 +1,10 @@
 //! `prometheus`: counts queries, and serves all metrics over HTTP.
 //!
 //! ```text
-//! prometheus [ADDRESS]     localhost:9153 unless given; the page is /metrics
+//! prometheus [ADDRESS] {    localhost:9153 unless given; the page is /metrics
+//!     tls FILE              over TLS: web.rs
+//!     runtime_metrics
+//! }
 //! ```
 //!
 //! Names, labels, types and buckets are `CoreDNS`'s. What differs:
@@ -10,8 +13,7 @@
 //! |---|---|---|
 //! | size of a response | of the message before it is made to fit, names written out | of the message that is sent |
 //! | the label `plugin` | the first plugin behind `prometheus`, whoever wrote the reply | the plugin that wrote it |
-//! | `go_*` | the Go runtime's | there is none |
-//! | `tls`, `runtime_metrics` | | an error |
+//! | `go_*`, `runtime_metrics` | the Go runtime's | there is none |
 //!
 //! A page shows all that is counted in the process, at whatever address it is asked for.
 
@@ -19,14 +21,18 @@ mod collect;
 mod counters;
 mod kernel;
 mod process;
+mod web;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use async_trait::async_trait;
 use hickory_proto::rr::Name;
 
 pub use counters::{DnsCounters, Enabled, Observed, Scope};
-pub use kernel::{Answered, Kernel, KernelMetrics};
+pub use kernel::{Answered, Kernel, KernelMetrics, Owner, Owners};
 
 use super::{Builder, Glance, Glanced, Glimpse, Next, Outcome, Plugin, Request, Sent, Touch, args};
 use crate::{
@@ -50,8 +56,26 @@ pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Res
     let directive = args::once(directives)?;
     let address = directive.at_most_one("an address, such as localhost:9153")?;
     let address = address.map_or(Ok(ADDRESS_DEFAULT), |word| word.host_and_port())?;
-    if let Some(property) = directive.properties().first() {
-        return Err(property.unknown_property("prometheus", &[]));
+    for property in directive.properties() {
+        match property.name.text.as_str() {
+            "tls" => {
+                let [file] = property.exactly("one file")?;
+                // Not below `root`, as in `CoreDNS`.
+                let tls = web::read(Path::new(&file.text)).map_err(|message| {
+                    let expected =
+                        "a file with `tls_server_config`, as exporters of Prometheus have it";
+                    Fault::new(file.span, message, expected)
+                })?;
+                if let Some(tls) = tls {
+                    builder.wanted.secure(address, tls);
+                }
+            }
+            "runtime_metrics" => {
+                property.exactly::<0>("no arguments")?;
+                tracing::warn!(target: "plugin/prometheus", "runtime_metrics: there is no Go runtime, and so no go_* metrics");
+            }
+            _ => return Err(property.unknown_property("prometheus", &["tls", "runtime_metrics"])),
+        }
     }
     let environment = builder.environment;
     let metrics = Arc::clone(&environment.metrics);

@@ -47,6 +47,7 @@ impl Table {
     /// Marks in the copy, which nobody reads yet, the buckets that names are beyond, and no others.
     pub(super) fn renew_marks(&mut self) {
         let buckets = self.capacity.buckets;
+        self.generations.changes_all();
         for bucket in 0..buckets {
             let last = self.last_word(bucket);
             self.index
@@ -78,6 +79,7 @@ impl Table {
     pub(super) fn mark(&mut self, last: usize) {
         let word = self.index.load(last);
         if word & Entry::OVERFLOW == 0 {
+            self.generations.changes(last);
             self.index.publish(last, word | Entry::OVERFLOW);
             self.marks.count += 1;
         }

@@ -74,6 +74,10 @@ fn sets() -> Vec<(Kept, Keeps)> {
             set(|kept| kept.keep_absent_below(&name("svc.cluster.local."))),
             |name| name.ends_with(".svc.cluster.local.") && is_absent(name),
         ),
+        (
+            set(|kept| kept.keep_present_below(&name("s1.shop.svc.cluster.local."))),
+            |name| name.ends_with("s1.shop.svc.cluster.local.") && !is_absent(name),
+        ),
         // More subtrees than the programs' list has places.
         (
             set(|kept| {

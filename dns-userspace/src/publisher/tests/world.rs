@@ -7,7 +7,7 @@ use crate::{
         Change, Object,
         objects::{Namespace, ObjectMeta, Service, ServicePort, ServiceSpec},
     },
-    zone::{Zone, ZoneConfig},
+    zone::{OwnerName, Zone, ZoneConfig},
 };
 
 /// Services; each has a name and, by its address, a second one.
@@ -56,7 +56,7 @@ pub fn zone() -> Zone {
 }
 
 /// The zone goes on to a version; returns the touched names.
-pub fn advance(zone: &mut Zone, version: u8) -> Vec<Name> {
+pub fn advance(zone: &mut Zone, version: u8) -> Vec<OwnerName> {
     zone.apply(changes(version, 0..SERVICES), NOW + u32::from(version))
 }
 

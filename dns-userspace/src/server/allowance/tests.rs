@@ -286,3 +286,41 @@ fn addresses_are_rotated_where_all_blocks_rotate_them() {
     .join("\n\n");
     assert_eq!(rotates(&reverse), (true, vec![]));
 }
+
+/// Where answers of `cluster.local.` are counted, over IPv4 and over IPv6: server and zone.
+fn counted(text: &str, answer_for: &[&str]) -> [Option<(String, String)>; 2] {
+    let (servers, environment) = servers(text);
+    let answer_for: Vec<IpAddr> = (answer_for.iter())
+        .map(|address| address.parse().expect("an address"))
+        .collect();
+    let allowance = servers.allowance(&environment.clusters(), &answer_for);
+    let owners = allowance.expect("an allowance").owners;
+    let apex = Name::from_ascii("cluster.local.").expect("a name");
+    let of_apex = owners.into_iter().find(|(name, _)| *name == apex);
+    let (_, owners) = of_apex.expect("the origin");
+    owners.map(|owner| owner.map(|owner| (owner.server.to_string(), owner.zone)))
+}
+
+#[test]
+fn answers_are_counted_where_their_queries_would_have_come_to() {
+    let some = |server: &str, zone: &str| Some((server.to_owned(), zone.to_owned()));
+    let both = ["10.96.0.10", "fd00::a"];
+    let one = ".:53 {\nprometheus\nkubernetes cluster.local\n}";
+    let root = some("dns://:53", ".");
+    assert_eq!(counted(one, &both), [root.clone(), root]);
+    let keys =
+        "cluster.local:53 in-addr.arpa:53 {\nprometheus\nkubernetes cluster.local in-addr.arpa\n}";
+    let [v4, _] = counted(keys, &both);
+    assert_eq!(v4, some("dns://:53", "cluster.local."));
+    let silent = ".:53 {\nkubernetes cluster.local\n}";
+    assert_eq!(counted(silent, &both), [None, None]);
+    // Each family has a server of its own.
+    let block =
+        |bind: &str| format!(".:53 {{\nbind {bind}\nprometheus\nkubernetes cluster.local\n}}");
+    let bound = [block("10.96.0.10"), block("fd00::a")].join("\n\n");
+    let expected = [
+        some("dns://10.96.0.10:53", "."),
+        some("dns://[fd00::a]:53", "."),
+    ];
+    assert_eq!(counted(&bound, &both), expected);
+}

@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use hickory_proto::rr::Name;
 
-use super::{NOW, Zone, name, upserts, zone_of};
+use super::{NOW, Zone, empty_zone, name, upserts, zone_of};
 use crate::{
     source::{Change, Kind, ObjectKey},
-    zone::{Node, RrSet, ZoneConfig},
+    zone::{Node, PROGRESS_EVERY, RrSet, ZoneConfig},
 };
 
 fn apply(zone: &mut Zone, text: &str) -> BTreeSet<String> {
@@ -24,7 +24,7 @@ fn delete(zone: &mut Zone, kind: Kind, namespace: &str, name: &str) -> BTreeSet<
 }
 
 /// Without the apexes, which any change touches, and the origin.
-fn shown(names: Vec<Name>) -> BTreeSet<String> {
+fn shown(names: impl IntoIterator<Item = impl ToString>) -> BTreeSet<String> {
     let apexes = ["cluster.local.", "in-addr.arpa.", "ip6.arpa."];
     let names = names.into_iter().map(|name| name.to_string());
     names
@@ -84,6 +84,30 @@ fn one_endpoint_of_five_thousand_touches_its_own_names() {
             "{apiVersion: v1, kind: Pod, metadata: {name: p}}"
         ),
         set(&[])
+    );
+}
+
+/// Whoever waits for a batch of any size hears of it in bounded steps.
+#[test]
+fn a_large_batch_makes_progress() {
+    let slices: Vec<String> = (0..50).map(|n| slice(n, n * 100..(n + 1) * 100)).collect();
+    let mut batch = upserts(&(NAMESPACE.to_owned() + &slices.join("---\n")));
+    // Each of them touches nothing: their service does not exist.
+    let mut calls = 0;
+    let unseen: Vec<Change> = batch.iter().cycle().take(10_000).cloned().collect();
+    empty_zone().apply_with(unseen, NOW, &mut || calls += 1);
+    assert_eq!(calls, 10_000 / PROGRESS_EVERY);
+    // All of that in one namespace that comes last: its names are made in steps.
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: big, namespace: shop}\nspec: {clusterIP: None}";
+    let namespace = batch.remove(0);
+    batch.extend(upserts(service));
+    batch.push(namespace);
+    let mut calls = 0;
+    let touched = empty_zone().apply_with(batch, NOW, &mut || calls += 1);
+    assert!(
+        calls >= touched.len() / 2 / PROGRESS_EVERY && calls >= 9,
+        "{calls} for {}",
+        touched.len()
     );
 }
 
@@ -147,7 +171,7 @@ fn a_namespace_brings_its_services_and_takes_them() {
     let all: BTreeSet<Name> = zone.names().collect();
     let gone = delete(&mut zone, Kind::Namespace, "", "shop");
     let left: BTreeSet<Name> = zone.names().collect();
-    let difference = shown(all.difference(&left).cloned().collect());
+    let difference = shown(all.difference(&left));
     assert!(difference.contains("shop") && difference.contains("db-0.db.shop"));
     assert!(
         gone.is_superset(&difference),

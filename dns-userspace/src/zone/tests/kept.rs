@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::{NOW, Zone, empty_zone, model::change, name, zone_of};
 use crate::{
     source::Change,
-    zone::{Kept, Node},
+    zone::{Kept, Node, OwnerName},
 };
 
 /// Existing names of the model's clusters, others, and names above them.
@@ -28,7 +28,7 @@ const NAMES: [&str; 9] = [
 type Fill = fn(&mut Kept);
 
 fn kept() -> impl Strategy<Value = Kept> {
-    let entry = (0..4, select(&NAMES[..]));
+    let entry = (0..5, select(&NAMES[..]));
     vec(entry, 0..4).prop_map(|entries| {
         let mut kept = Kept::default();
         for (kind, text) in entries {
@@ -36,6 +36,7 @@ fn kept() -> impl Strategy<Value = Kept> {
                 0 => kept.keep(&name(text)),
                 1 => kept.keep_below(&name(text)),
                 2 => kept.keep_absent_below(&name(text)),
+                3 => kept.keep_present_below(&name(text)),
                 _ => kept.keep_matching(&format!("^{}", &text[..2])),
             }
         }
@@ -73,7 +74,7 @@ proptest! {
         let answered = answers(&zone);
         zone.keep(before);
         let nodes_before = nodes(&zone);
-        let changed: BTreeSet<Name> = zone.keep(after.clone()).into_iter().collect();
+        let changed: BTreeSet<Name> = zone.keep(after.clone()).iter().map(OwnerName::name).collect();
         for ((name, before), (_, after)) in nodes_before.iter().zip(&nodes(&zone)) {
             // A subtree's names that do not exist have no record either way.
             let is_subtree = zone.zone_of(name).is_none() || !zone.existing_names().any(|e| e == *name);
@@ -97,9 +98,11 @@ proptest! {
         for name in &distinct {
             prop_assert!(zone.node(name) != Node::Absent && !zone.is_kept_below(name));
         }
+        // What is copied of it by reference is what would be copied of the nodes.
+        super::properties::agree(&zone)?;
         // As if it had been so from the beginning.
         let all = zone.keep(Kept::default());
-        prop_assert!(all.contains(&name("cluster.local.")));
+        prop_assert!(all.contains(&OwnerName::new(&name("cluster.local."))));
         prop_assert_eq!(zone.names().collect::<BTreeSet<_>>(), zone.existing_names().collect());
     }
 }
@@ -169,11 +172,11 @@ fn an_alias_of_what_is_kept_is_kept() {
     assert!(matches!(zone.node(&alias), Node::Alias(_)));
     let mut kept = Kept::default();
     kept.keep(&web);
-    let changed: BTreeSet<Name> = zone.keep(kept).into_iter().collect();
+    let changed: BTreeSet<Name> = zone.keep(kept).iter().map(OwnerName::name).collect();
     assert!(
         changed.is_superset(&[web, alias.clone()].into()),
         "{changed:?}"
     );
     assert_eq!(zone.node(&alias), Node::SocketOnly);
-    assert!(zone.keep(Kept::default()).contains(&alias));
+    assert!(zone.keep(Kept::default()).contains(&OwnerName::new(&alias)));
 }

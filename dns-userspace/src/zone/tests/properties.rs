@@ -15,8 +15,9 @@ use super::{
     name,
 };
 use crate::{
+    publisher::encode::{EncodedRecord, Encoder},
     source::Change,
-    zone::{Node, Pods, RrSet, Shown, ZoneConfig, records::TYPES},
+    zone::{Node, OwnerName, Pods, RrSet, Shown, ZoneConfig, records::TYPES},
 };
 
 fn rebuilt(config: &ZoneConfig, objects: &Objects, serial: u32) -> Zone {
@@ -36,6 +37,23 @@ fn nodes(zone: &Zone) -> BTreeMap<Name, Node> {
 
 fn node<'n>(nodes: &'n BTreeMap<Name, Node>, name: &Name) -> &'n Node {
     nodes.get(name).unwrap_or(&Node::Absent)
+}
+
+/// The kernel's records of all names, by what the zone holds and by their nodes, have the same bytes.
+pub(super) fn agree(zone: &Zone) -> Result<(), TestCaseError> {
+    let (mut one, mut other) = (Encoder::default(), Encoder::default());
+    for owner in zone.owners() {
+        let name = owner.name();
+        let (number, held) = zone.held(&owner);
+        let of = number.and_then(|number| zone.config().all_zones().nth(number));
+        prop_assert_eq!(of, zone.zone_of(&name), "{}", owner);
+        let by_reference = one.encode_held(zone, 7, &owner, &held);
+        let by_node = other.encode(zone, 7, &name, &zone.node(&name));
+        let words =
+            |record: Option<EncodedRecord<'_>>| record.map(|record| record.words().to_vec());
+        prop_assert_eq!(words(by_reference), words(by_node), "{}: {:?}", owner, held);
+    }
+    Ok(())
 }
 
 /// The options, each on its own and together.
@@ -73,6 +91,7 @@ proptest! {
                 follow(&mut objects, change);
             }
             let touched = zone.apply(batch, NOW + at);
+            let touched: Vec<Name> = touched.iter().map(OwnerName::name).collect();
             let distinct: BTreeSet<Name> = touched.iter().cloned().collect();
             prop_assert_eq!(distinct.len(), touched.len(), "each once");
             for name in &touched {
@@ -84,6 +103,7 @@ proptest! {
                 prop_assert!(!changed || distinct.contains(name), "{} was not touched", name);
             }
             prop_assert_eq!(&after, &nodes(&rebuilt(&config, &objects, zone.serial)));
+            agree(&zone)?;
             before = after;
         }
     }

@@ -12,7 +12,11 @@ pub struct Difference {
     level: fn(&Asked, &mut Seen, &mut Seen),
 }
 
+const AA: u16 = 0x0400;
 const TC: u16 = 0x0200;
+const NOTIFY: u8 = 4;
+const NOTIMP: u16 = 4;
+const IXFR: u16 = 251;
 
 /// All, in the order in which they are looked for.
 pub fn differences() -> impl Iterator<Item = &'static Difference> {
@@ -105,6 +109,22 @@ const GENERAL: &[Difference] = &[
             let size = asked.edns.as_ref().map_or(0, |edns| edns.size);
             if !asked.is_over_tcp && size > 1232 && ours.flags & TC != 0 {
                 theirs.flags |= TC;
+            }
+        },
+    },
+    Difference {
+        id: "NOTIFY is not implemented",
+        level: |asked, theirs, ours| {
+            if asked.bytes[2] >> 3 & 0xf == NOTIFY && ours.rcode == NOTIMP {
+                *theirs = ours.clone();
+            }
+        },
+    },
+    Difference {
+        id: "A zone that has not changed is authoritative",
+        level: |asked, theirs, ours| {
+            if asked.rtype == IXFR && ours.sections[0].len() == 1 {
+                theirs.flags |= AA & ours.flags;
             }
         },
     },

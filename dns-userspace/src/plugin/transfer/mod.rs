@@ -7,10 +7,13 @@
 //! }
 //! ```
 //!
-//! The records are those of a plugin behind it: of `kubernetes`. It tells nobody of changes, so `source` and the ports
-//! are without effect so far.
+//! The records are those of a plugin behind it: of `kubernetes` or of `file`. Those who may have a zone of `file`, and are
+//! named, are told at the start and when it has changed ([`notify`]).
 //!
-//! IXFR is answered like AXFR (RFC 1995 section 4). Over UDP both are refused.
+//! IXFR is answered with a SOA record alone where the client has the zone's serial, else like AXFR (RFC 1995 section 4).
+//! Over UDP both are refused.
+
+mod notify;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,7 +24,9 @@ use hickory_proto::{
     serialize::binary::BinEncodable as _,
 };
 
-use super::{Builder, Next, Outcome, Plugin, Reply, Request, Touch, reply::Flags};
+use super::{
+    Builder, Next, Outcome, Plugin, Reply, Request, Touch, builder::PORT_DEFAULT, reply::Flags,
+};
 use crate::{
     corefile::{Directive, Fault, Word},
     socket::Transport,
@@ -38,12 +43,15 @@ struct Transfer {
 struct Rule {
     zones: Vec<Name>,
     to: Vec<To>,
+    /// Where others are told from.
+    source: Option<IpAddr>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum To {
     Everybody,
-    Address(IpAddr),
+    /// The port is where it is told.
+    Address(SocketAddr),
 }
 
 /// Reads every `transfer` of a server block.
@@ -53,8 +61,8 @@ pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Res
         let mut rule = Rule {
             zones: builder.zones(&directive.args)?,
             to: Vec::new(),
+            source: None,
         };
-        let mut has_source = false;
         for property in directive.properties() {
             match property.name.text.as_str() {
                 "to" if property.args.is_empty() => {
@@ -66,8 +74,8 @@ pub(super) fn setup(builder: &mut Builder<'_>, directives: &[&Directive]) -> Res
                 }
                 "source" => {
                     let [address] = property.exactly("an address")?;
-                    address.parse::<IpAddr>("an address")?;
-                    if std::mem::replace(&mut has_source, true) {
+                    let source = address.parse("an address")?;
+                    if rule.source.replace(source).is_some() {
                         return Err(address.not("one source"));
                     }
                 }
@@ -91,8 +99,11 @@ fn to(word: &Word) -> Result<To, Fault> {
     if word.text == "*" {
         return Ok(To::Everybody);
     }
-    let with_port = word.text.parse().map(|address: SocketAddr| address.ip());
-    let address = with_port.or_else(|_| word.parse("an address, or *"));
+    let with_port = word.text.parse::<SocketAddr>();
+    let address = with_port.or_else(|_| {
+        let address: IpAddr = word.parse("an address, or *")?;
+        Ok(SocketAddr::new(address, PORT_DEFAULT))
+    });
     address.map(To::Address)
 }
 
@@ -126,38 +137,75 @@ impl Plugin for Transfer {
             return next.run(request).await;
         };
         let client = request.client.ip();
-        if !rule.to.contains(&To::Everybody) && !rule.to.contains(&To::Address(client)) {
+        let is_allowed = rule.to.iter().any(|to| match to {
+            To::Everybody => true,
+            To::Address(address) => address.ip() == client,
+        });
+        if !is_allowed {
             return Ok(Reply::bare(ResponseCode::Refused).into());
         }
-        let Some(records) = next.transfer(&name) else {
-            return next.run(request).await;
+        let is_incremental = request.rtype == RecordType::IXFR;
+        // It says which zone the client has (RFC 1995 section 3).
+        if is_incremental && request.serial.is_none() {
+            return Ok(Reply::bare(ResponseCode::ServFail).into());
+        }
+        let mut records = match next.transfer(&name) {
+            Some(records) => records?,
+            None => return next.run(request).await,
         };
         let serial = match records.first().map(|record| &record.data) {
             Some(RData::SOA(soa)) => soa.serial,
             _ => 0,
         };
+        // 0 is no zone's, as in `CoreDNS`.
+        if is_incremental && serial != 0 && request.serial == Some(serial) {
+            tracing::info!(
+                target: "plugin/transfer",
+                "Outgoing noop, incremental transfer for up to date zone \"{}\" to {client} for {serial} SOA serial",
+                request.name
+            );
+            records.truncate(1);
+            return Ok(reply(records).into());
+        }
         tracing::info!(
             target: "plugin/transfer",
             "Outgoing transfer of {} records of zone \"{}\" to {client} for {serial} SOA serial",
             records.len(),
             request.name
         );
-        let mut parts = parts(records).into_iter();
-        Ok(Reply {
-            flags: Flags {
-                authoritative: true,
-                ..Flags::default()
-            },
-            answers: parts.next().unwrap_or_default(),
-            further: parts.collect(),
-            ..Reply::bare(ResponseCode::NoError)
+        Ok(reply(records).into())
+    }
+
+    fn changed(&self, zone: &Name) {
+        let Some(rule) = self.rule(zone) else { return };
+        for to in &rule.to {
+            if let To::Address(address) = *to {
+                let (zone, source) = (zone.clone(), rule.source);
+                tokio::spawn(async move {
+                    if let Err(error) = notify::notify(&zone, address, source).await {
+                        tracing::warn!(target: "plugin/file", "Failed sending notifies: {error}");
+                    }
+                });
+            }
         }
-        .into())
     }
 
     fn touches(&self) -> Vec<Touch> {
         // The kernel answers no zone transfers.
         Vec::new()
+    }
+}
+
+fn reply(records: Vec<Record>) -> Reply {
+    let mut parts = parts(records).into_iter();
+    Reply {
+        flags: Flags {
+            authoritative: true,
+            ..Flags::default()
+        },
+        answers: parts.next().unwrap_or_default(),
+        further: parts.collect(),
+        ..Reply::bare(ResponseCode::NoError)
     }
 }
 

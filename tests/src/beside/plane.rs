@@ -1,7 +1,7 @@
 //! A Kubernetes control plane of our own (`tests/cluster`), ended with this process.
 
 use std::{
-    env,
+    env, fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
@@ -10,7 +10,12 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tempfile::TempDir;
 
+use crate::namespace::Namespace;
+
 /// The control plane's program.
+///
+/// # Errors
+/// `HOPZERO_CLUSTER` does not name one.
 pub fn binary() -> Result<PathBuf> {
     let path = env::var_os("HOPZERO_CLUSTER").ok_or_else(|| {
         anyhow!("HOPZERO_CLUSTER names no control plane: `cargo xtask test cluster` builds one")
@@ -24,20 +29,40 @@ pub fn binary() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A running one.
+/// A running one; ended when dropped.
 pub struct Plane {
     binary: PathBuf,
     child: Child,
     /// It ends when this is closed.
     stdin: Option<ChildStdin>,
     directory: TempDir,
+    namespace: Option<String>,
 }
 
 impl Plane {
-    /// Starts it, and waits until it is ready.
+    /// Starts it on loopback, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It is not.
     pub fn start(binary: &Path) -> Result<Self> {
+        Self::run(binary, Command::new(binary))
+    }
+
+    /// The same on a namespace's loopback.
+    ///
+    /// # Errors
+    /// It is not ready.
+    pub fn start_in(binary: &Path, namespace: &Namespace) -> Result<Self> {
+        let mut command = Command::new(binary);
+        namespace.enter(&mut command)?;
+        let mut plane = Self::run(binary, command)?;
+        plane.namespace = Some(namespace.name().to_owned());
+        Ok(plane)
+    }
+
+    fn run(binary: &Path, mut command: Command) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let mut child = Command::new(binary)
+        let mut child = command
             .arg("up")
             .arg(directory.path())
             .stdin(Stdio::piped())
@@ -50,6 +75,7 @@ impl Plane {
             stdin: child.stdin.take(),
             child,
             directory,
+            namespace: None,
         };
         for line in BufReader::new(output).lines() {
             let line = line?;
@@ -61,15 +87,27 @@ impl Plane {
         bail!("the control plane ended before it was ready")
     }
 
+    /// How it is reached.
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory.path().join("kubeconfig")
     }
 
     /// Runs kubectl with what is to stand in the file `-f` names.
+    ///
+    /// # Errors
+    /// It says no.
     pub fn kubectl(&self, args: &[&str], file: &str) -> Result<String> {
         let path = self.directory.path().join("objects.yaml");
-        std::fs::write(&path, file)?;
-        let output = Command::new(&self.binary)
+        fs::write(&path, file)?;
+        let mut command = match &self.namespace {
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(&self.binary);
+                command
+            }
+            None => Command::new(&self.binary),
+        };
+        let output = command
             .arg("kubectl")
             .args(args)
             .arg("-f")

@@ -1,0 +1,28 @@
+//! `hopzero accelerate` on a node in miniature, beside a real CoreDNS that follows a real API server: what pods are told is
+//! the same before, while and after, and what the kernel answers leaves no connection in the node's account.
+
+mod accelerate;
+mod churn;
+mod throughput;
+mod world;
+
+use std::process::ExitCode;
+
+use hopzero_tests::{
+    beside::{peer, plane},
+    harness::{self, Test},
+};
+
+fn main() -> ExitCode {
+    let programs = peer::coredns().and_then(|coredns| Ok((coredns, plane::binary()?)));
+    let skipped = programs.as_ref().err().map(ToString::to_string);
+    let (coredns, plane) = programs.unwrap_or_default();
+    let test = Test::new("node::accelerate", move || {
+        accelerate::test(&coredns, &plane)
+    });
+    let tests = [test.unless(skipped)]
+        .into_iter()
+        .chain(churn::tests())
+        .chain(throughput::tests());
+    harness::run_in_namespaces(tests)
+}
