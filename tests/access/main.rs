@@ -1,7 +1,6 @@
 //! What a service account must be allowed, against a real API server with authorization on: with exactly the role that
 //! `hopzero rbac` prints the daemon has everything, whatever its options; with one verb less it says which is missing.
 
-
 use std::{
     fs,
     path::Path,
@@ -125,12 +124,12 @@ fn without_each_verb(binary: &Path) -> Result<()> {
 struct Case<'a> {
     plane: &'a Plane,
     binary: &'a Path,
-    name: &'a str,
+    name: String,
     folder: tempfile::TempDir,
 }
 
 impl<'a> Case<'a> {
-    fn new(plane: &'a Plane, binary: &'a Path, name: &'a str, options: &str) -> Result<Self> {
+    fn new(plane: &'a Plane, binary: &'a Path, name: &str, options: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let corefile = format!(
             ".:{{$PORT}} {{\nerrors\nkubernetes cluster.local in-addr.arpa ip6.arpa {{\nkubeconfig {{$KUBECONFIG}} hopzero\n{options}\n}}\n}}\n"
@@ -139,7 +138,7 @@ impl<'a> Case<'a> {
         let case = Self {
             plane,
             binary,
-            name,
+            name: name.to_owned(),
             folder,
         };
         case.kubectl(&["create", "serviceaccount", name])?;
@@ -162,7 +161,7 @@ impl<'a> Case<'a> {
     /// What `hopzero rbac` prints for the Corefile.
     fn role(&self) -> Result<String> {
         let output = Command::new(daemon::binary()?)
-            .args(["rbac", "--name", self.name, "--conf"])
+            .args(["rbac", "--name", &self.name, "--conf"])
             .arg(self.folder.path().join("Corefile"))
             .env("PORT", "0")
             .env("KUBECONFIG", self.kubeconfig())
@@ -177,7 +176,7 @@ impl<'a> Case<'a> {
 
     /// The account gets this role, and no other.
     fn allow(&self, role: &str) -> Result<()> {
-        let name = self.name;
+        let name = &self.name;
         // One that was printed for another has its name.
         let role: Vec<String> = (role.lines())
             .map(|line| match line.split_once("  name: ") {

@@ -4,12 +4,14 @@ use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
+    task::{JoinSet, spawn_blocking},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 const REQUEST_BYTES_MAX: u64 = 4096;
 /// A report fits into the socket's buffer; a client that makes us wait is not one of ours.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Clients that are answered at a time; others wait.
+const CLIENTS_MAX: usize = 16;
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Counters are for the daemon's user.
@@ -94,26 +98,29 @@ impl Control {
         Ok(control)
     }
 
-    /// Answers requests with what `reply` says, until `stop`.
+    /// Answers requests with what `reply` says, until `stop`. It may take its time: a report waits while a large batch is
+    /// applied, and the kernel can be switched off meanwhile.
     pub async fn run(
         self,
         reply: impl Fn(Request) -> Reply + Send + Sync + 'static,
         stop: CancellationToken,
     ) {
+        let reply = Arc::new(reply);
+        let mut clients = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
-                accepted = self.listener.accept() => accepted,
+                Some(_) = clients.join_next() => continue,
+                accepted = self.listener.accept(), if clients.len() < CLIENTS_MAX => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let answered = tokio::select! {
-                        () = stop.cancelled() => return,
-                        answered = answer(stream, &reply) => answered,
-                    };
-                    if let Err(error) = answered {
-                        tracing::debug!(%error, "a client of the control socket");
-                    }
+                    let reply = Arc::clone(&reply);
+                    clients.spawn(async move {
+                        if let Err(error) = answer(stream, reply).await {
+                            tracing::debug!(%error, "a client of the control socket");
+                        }
+                    });
                 }
                 Err(error) => {
                     tracing::debug!(%error, "accepting on the control socket");
@@ -132,22 +139,26 @@ impl Drop for Control {
     }
 }
 
-async fn answer(mut stream: UnixStream, reply: &impl Fn(Request) -> Reply) -> io::Result<()> {
+async fn answer(
+    mut stream: UnixStream,
+    reply: Arc<impl Fn(Request) -> Reply + Send + Sync + 'static>,
+) -> io::Result<()> {
     let mut line = Vec::new();
     let mut limited = BufReader::new((&mut stream).take(REQUEST_BYTES_MAX));
     // Who says nothing, and not even that it is all, gets the report after that time.
     if let Ok(read) = timeout(READ_TIMEOUT, limited.read_until(b'\n', &mut line)).await {
         read?;
     }
-    let reply = if line.trim_ascii().is_empty() {
-        reply(Request::Report)
+    let request = if line.trim_ascii().is_empty() {
+        Ok(Request::Report)
     } else {
-        match serde_json::from_slice(&line) {
-            Ok(request) => reply(request),
-            Err(error) => Reply::Switch(SwitchReply::Refused(format!(
-                "not a request of this version of hopzero: {error}"
-            ))),
-        }
+        serde_json::from_slice(&line)
+    };
+    let reply = match request {
+        Ok(request) => spawn_blocking(move || reply(request)).await?,
+        Err(error) => Reply::Switch(SwitchReply::Refused(format!(
+            "not a request of this version of hopzero: {error}"
+        ))),
     };
     let mut document = serde_json::to_vec(&reply)?;
     document.push(b'\n');
@@ -182,6 +193,8 @@ mod tests {
     use std::{
         io::{Read as _, Write as _},
         net::Shutdown,
+        sync::{Mutex, mpsc},
+        thread,
     };
 
     use super::*;
@@ -229,7 +242,7 @@ mod tests {
         let stop = CancellationToken::new();
         let task = tokio::spawn(control.run(reply, stop.clone()));
         let asked = path.clone();
-        let asking = tokio::task::spawn_blocking(move || {
+        let asking = spawn_blocking(move || {
             for _ in 0..3 {
                 assert_eq!(fetch(&asked).unwrap(), report());
             }
@@ -259,6 +272,41 @@ mod tests {
         stop.cancel();
         task.await.unwrap();
         assert!(!path.exists());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_report_that_waits_keeps_nobody_from_switching() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let (begun, has_begun) = mpsc::channel();
+        let (switched, has_switched) = mpsc::channel();
+        let has_switched = Mutex::new(has_switched);
+        let waiting = move |request| {
+            if request == Request::Report {
+                begun.send(()).unwrap();
+                let waited = has_switched.lock().unwrap().recv_timeout(READ_TIMEOUT);
+                return Reply::Report(Box::new(Report {
+                    synchronised: waited.is_ok(),
+                    ..report()
+                }));
+            }
+            switched.send(()).unwrap();
+            reply(request)
+        };
+        let stop = CancellationToken::new();
+        let control = Control::bind(&path).unwrap();
+        let task = tokio::spawn(control.run(waiting, stop.clone()));
+        let asking = spawn_blocking(move || {
+            let asked = path.clone();
+            let report = thread::spawn(move || fetch(&asked).unwrap());
+            has_begun.recv().unwrap();
+            let target = Target::Zone("a.b".to_owned());
+            switch(&path, Switch { on: false, target }).unwrap();
+            assert!(report.join().unwrap().synchronised, "one after the other");
+        });
+        asking.await.unwrap();
+        stop.cancel();
+        task.await.unwrap();
     }
 
     #[tokio::test]

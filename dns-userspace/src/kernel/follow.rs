@@ -189,7 +189,7 @@ impl Follower {
     /// Publishes a change, into a larger table if need be.
     fn change(&mut self, mut kernel: Kernel, zone: &Zone, touched: &[OwnerName]) -> Kernel {
         let lease = self.options.lease;
-        let (publisher, mut progress) = kernel.publishing(lease);
+        let (publisher, mut progress) = kernel.publishing(lease, &self.status);
         let result = publisher.try_publish(zone, touched, &mut progress);
         let is_full = result.is_err() || publisher.rejected() > 0;
         drop(progress);
@@ -207,7 +207,7 @@ impl Follower {
         }
         if result.is_err() {
             // Not as one step then, rather than not at all.
-            let (publisher, mut progress) = kernel.publishing(lease);
+            let (publisher, mut progress) = kernel.publishing(lease, &self.status);
             publisher.publish_each(zone, touched, &mut progress);
         }
         kernel
@@ -268,7 +268,7 @@ impl Follower {
         capacity: Capacity,
     ) -> Result<Kernel, KernelError> {
         let lease = self.options.lease;
-        let (_, mut progress) = kernel.publishing(lease);
+        let (_, mut progress) = kernel.publishing(lease, &self.status);
         progress();
         let mut other = Kernel::load(&self.options, capacity)?;
         progress();

@@ -344,7 +344,11 @@ impl Kernel {
     }
 
     /// The publisher, and what it is to call while it works: progress renews the lease.
-    pub fn publishing(&mut self, lease: Duration) -> (&mut Publisher, impl FnMut()) {
+    pub fn publishing<'a>(
+        &'a mut self,
+        lease: Duration,
+        status: &'a Status,
+    ) -> (&'a mut Publisher, impl FnMut()) {
         let Kernel {
             publisher,
             clock,
@@ -356,8 +360,9 @@ impl Kernel {
         let progress = move || {
             if renewed.is_none_or(|at| at.elapsed() >= RENEWED_EVERY) {
                 renewed = Some(Instant::now());
-                if let Err(error) = renew(clock, ebpf, control, lease) {
-                    warn!(%error, "the lease is not renewed");
+                match renew(clock, ebpf, control, lease) {
+                    Ok(()) => status.renewed(lease),
+                    Err(error) => warn!(%error, "the lease is not renewed"),
                 }
             }
         };

@@ -24,9 +24,9 @@ pub struct Status(Mutex<Inner>);
 struct Inner {
     loaded: Option<Loaded>,
     figures: Figures,
-    tally: Tally,
     /// Until when the programs answer, if nobody renews that.
     lease_until: Option<Instant>,
+    tally: Tally,
 }
 
 /// The programs that answer.

@@ -203,6 +203,22 @@ pub(in crate::cli) async fn run_sites(
     result
 }
 
+/// What is known of the cluster; all zones have the same, but for what each shows.
+fn cluster(zones: &Clusters, watches: &ClusterMetrics) -> ClusterReport {
+    let zone = zones.hold().first().map(Arc::clone);
+    // One that is half changed says nothing.
+    let known = zone.and_then(|zone| {
+        let zone = zone.read().ok()?;
+        Some((zone.counts(), zone.serial()))
+    });
+    let (objects, changed_unix) = known.unwrap_or_default();
+    ClusterReport {
+        objects,
+        changed_unix,
+        watches: watches.watches(),
+    }
+}
+
 /// Follows the node's devices from here on, whenever there is something to attach.
 fn follow_pods(
     selection: Option<Selection>,
@@ -218,22 +234,6 @@ fn follow_pods(
         });
     }
     Ok(changes)
-}
-
-/// What is known of the cluster; all zones have the same, but for what each shows.
-fn cluster(zones: &Clusters, watches: &ClusterMetrics) -> ClusterReport {
-    let zone = zones.hold().first().map(Arc::clone);
-    // One that is half changed says nothing.
-    let known = zone.and_then(|zone| {
-        let zone = zone.read().ok()?;
-        Some((zone.counts(), zone.serial()))
-    });
-    let (objects, changed_unix) = known.unwrap_or_default();
-    ClusterReport {
-        objects,
-        changed_unix,
-        watches: watches.watches(),
-    }
 }
 
 fn listed(addresses: &[SocketAddr]) -> String {

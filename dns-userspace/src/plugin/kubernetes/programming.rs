@@ -192,13 +192,13 @@ mod tests {
         let text = metrics.text();
         let family = "coredns_kubernetes_dns_programming_duration_seconds";
         for line in [
-            r#"_bucket{le="0.001",service_kind="headless_with_selector"} 0"#,
-            r#"_bucket{le="0.002",service_kind="headless_with_selector"} 1"#,
-            r#"_bucket{le="1.024",service_kind="headless_with_selector"} 2"#,
-            r#"_bucket{le="524.288",service_kind="headless_with_selector"} 2"#,
+            r#"_bucket{service_kind="headless_with_selector",le="0.001"} 0"#,
+            r#"_bucket{service_kind="headless_with_selector",le="0.002"} 1"#,
+            r#"_bucket{service_kind="headless_with_selector",le="1.024"} 2"#,
+            r#"_bucket{service_kind="headless_with_selector",le="524.288"} 2"#,
             r#"_count{service_kind="headless_with_selector"} 2"#,
             // The other clock is ahead.
-            r#"_bucket{le="0.001",service_kind="cluster_ip"} 1"#,
+            r#"_bucket{service_kind="cluster_ip",le="0.001"} 1"#,
             r#"_count{service_kind="cluster_ip"} 1"#,
         ] {
             let line = format!("{family}{line}");
