@@ -1,6 +1,7 @@
 //! Real sockets across network namespaces: a pod asks, and its node's kernel or socket answers.
 
 mod answers;
+mod clsact;
 mod corefile;
 mod edits;
 mod foreign;
@@ -9,6 +10,7 @@ mod lease;
 mod limit;
 mod metrics;
 mod offloads;
+mod others;
 mod passed;
 mod pods;
 mod refusals;
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
         silence::tests(),
         pods::tests(),
         selftest::tests(),
+        others::tests(),
+        clsact::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())
 }

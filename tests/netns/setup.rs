@@ -7,7 +7,7 @@ use hopzero_tests::{
     client::Query,
     daemon::{Counts, Daemon, Home},
     harness::Test,
-    network::Network,
+    network::{self, Network},
 };
 use std::{
     net::SocketAddr,
@@ -80,16 +80,32 @@ impl Setup {
         Self::with(hook, &["--loadbalance", "off"])
     }
 
+    /// The same in a network that is there.
+    pub fn of(network: Network, home: Home, hook: &str) -> Result<Self> {
+        Self::start(network, home, hook, &["--loadbalance", "off"])
+    }
+
     /// With these arguments of the daemon.
     pub fn with(hook: &str, arguments: &[&str]) -> Result<Self> {
-        let network = Network::new()?;
-        let home = Home::shop()?;
+        Self::start(Network::new()?, Home::shop()?, hook, arguments)
+    }
+
+    fn start(network: Network, home: Home, hook: &str, arguments: &[&str]) -> Result<Self> {
         let daemon = Daemon::start_with(&network.node, &home, hook, arguments)?;
         Ok(Self {
             daemon,
             network,
             home,
         })
+    }
+
+    /// A name of the shop is answered in the kernel.
+    pub fn by_kernel(&self) -> Result<()> {
+        let query = Query::new("checkout.shop.svc.cluster.local", client::rtype::A);
+        let (answer, by) = self.ask(network::dns(network::DNS_V4), &query)?;
+        ensure!(client::summary(&answer)? == "NOERROR 10.96.20.20");
+        ensure!(by == By::Kernel, "{}", self.daemon.log());
+        Ok(())
     }
 
     /// Asks from the pod over UDP, and says who answered.

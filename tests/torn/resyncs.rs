@@ -13,7 +13,7 @@ use hopzero::{
     publisher::{BUILT_FROM, Publisher, table::Capacity},
     source::{
         Change, Kind, Object, ObjectKey,
-        objects::{Namespace, ObjectMeta, Service, ServicePort, ServiceSpec},
+        objects::{ObjectMeta, Service, ServicePort, ServiceSpec},
     },
     zone::{Zone, ZoneConfig},
 };
@@ -23,7 +23,7 @@ use crate::{
     Written,
     board::Board,
     layout::SOA,
-    services::address_record,
+    services::{self, address_record},
     world::{Question, SRV, TXT, Truth, World, ZONE, record},
 };
 
@@ -132,15 +132,7 @@ impl Writer {
             zone,
             fault,
         };
-        let namespace = Namespace {
-            metadata: ObjectMeta {
-                name: Some(NAMESPACE.to_owned()),
-                ..ObjectMeta::default()
-            },
-        };
-        let namespace = Change::Upsert(Object::Namespace(Box::new(namespace)));
-        (writer.zone).apply(vec![namespace, Change::Synchronised], 0);
-        writer.publisher.publish_all(&writer.zone);
+        services::begin(&mut writer.zone, &mut writer.publisher, NAMESPACE);
         writer
     }
 

@@ -280,15 +280,7 @@ impl Writer {
             }),
             names,
         };
-        let namespace = Namespace {
-            metadata: ObjectMeta {
-                name: Some(NAMESPACE.to_owned()),
-                ..ObjectMeta::default()
-            },
-        };
-        let namespace = Change::Upsert(Object::Namespace(Box::new(namespace)));
-        (writer.zone).apply(vec![namespace, Change::Synchronised], 0);
-        writer.publisher.publish_all(&writer.zone);
+        begin(&mut writer.zone, &mut writer.publisher, NAMESPACE);
         writer
     }
 
@@ -416,4 +408,17 @@ fn objects(state: State, name: &str, batch: &mut Batch) {
             },
         ))));
     }
+}
+
+/// Publishes a zone with nothing but a namespace.
+pub fn begin(zone: &mut Zone, publisher: &mut Publisher, namespace: &str) {
+    let namespace = Namespace {
+        metadata: ObjectMeta {
+            name: Some(namespace.to_owned()),
+            ..ObjectMeta::default()
+        },
+    };
+    let namespace = Change::Upsert(Object::Namespace(Box::new(namespace)));
+    zone.apply(vec![namespace, Change::Synchronised], 0);
+    publisher.publish_all(zone);
 }

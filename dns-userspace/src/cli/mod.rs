@@ -9,9 +9,9 @@ mod serve;
 mod stats;
 mod status;
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{fmt::Display, net::SocketAddr, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 /// Where `serve` listens and `query` asks, unless told otherwise. No privilege is needed for it.
 const SERVER_DEFAULT: &str = "127.0.0.1:1053";
@@ -74,6 +74,20 @@ pub fn main() -> ExitCode {
     })
 }
 
+/// Ends the process as clap does for a wrong command line of `command`: message, usage, status 2.
+fn usage<A: CommandFactory>(command: &'static str, kind: ErrorKind, message: impl Display) -> ! {
+    A::command().bin_name(command).error(kind, message).exit()
+}
+
+/// Runs a daemon until it ends.
+fn run(daemon: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(daemon)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn parse_socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "expected an IP address and a port, such as 127.0.0.1:1053 or [::1]:1053".to_owned()
@@ -82,8 +96,6 @@ fn parse_socket(text: &str) -> Result<SocketAddr, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

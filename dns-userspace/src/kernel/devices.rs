@@ -11,18 +11,22 @@
 //! What is attached answers from then on; **active** says that a query that was sent through the device has come back
 //! ([`super::probe`]). An attachment and a test wait for RCU grace periods, some 16 ms each, so tests come after all attaching.
 
+mod device;
+
 use std::{
     collections::BTreeSet,
     mem,
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tracing::{info, warn};
 
+pub(super) use device::Device;
+use device::{NOT_YET, State, TRIED_AGAIN_AFTER};
+
 use super::{
-    Attached, Hook, Kernel, KernelError, Mode, Options, attach, clsact,
-    foreign::{self, Foreign},
+    Hook, Kernel, KernelError, Mode, Options, attach, clsact, foreign,
     links::Pod,
     probe::{self, Outcome, Questions},
 };
@@ -30,94 +34,10 @@ use super::{
 /// How long after the last test one of the active devices is tested again, in turn: another agent may have put its program
 /// in front of ours.
 const TESTED_AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// After which a device on which nothing works, or that could not be tested, is tried again.
-const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(5);
-
-/// A device that is to be attached to.
-pub(super) struct Device {
-    name: String,
-    index: u32,
-    /// The pod's device that it is; `None`: it was named on the command line.
-    pod: Option<Pod>,
-    attached: Option<Attached>,
-    /// The link-layer address that the programs have to know for it, and whether its answers are limited.
-    mac: Option<([u8; 6], bool)>,
-    state: State,
-    /// Modes that were not taken, each with the reason.
-    refused: Vec<String>,
-    /// Other agents' programs, as of the last attachment or test.
-    others: Vec<Foreign>,
-    /// When it was last tested or tried.
-    seen: Instant,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// A query has come back.
-    Active,
-    /// It is attached, and why nothing more is known.
-    Untested(&'static str),
-    /// No mode works.
-    Failed,
-}
-
-const NOT_YET: &str = "not tested yet";
 
 /// Whether it is the same device still. Pods come and go faster than they are attached to.
 fn is_there(name: &str, index: u32) -> bool {
     attach::index_of(name).is_ok_and(|now| now == index)
-}
-
-impl Device {
-    fn new(name: String, index: u32, pod: Option<Pod>) -> Self {
-        Device {
-            name,
-            index,
-            pod,
-            attached: None,
-            mac: None,
-            state: State::Failed,
-            refused: Vec::new(),
-            others: Vec::new(),
-            seen: Instant::now(),
-        }
-    }
-
-    fn bridge(&self) -> Option<[u8; 6]> {
-        self.pod.as_ref()?.bridge
-    }
-
-    /// What is to be done first comes first; `None`: nothing.
-    fn urgency(&self) -> Option<u8> {
-        match self.state {
-            State::Untested(NOT_YET) => Some(0),
-            State::Untested(_) | State::Failed if self.seen.elapsed() >= TRIED_AGAIN_AFTER => {
-                Some(1)
-            }
-            State::Untested(_) | State::Failed | State::Active => None,
-        }
-    }
-
-    fn describe(&self, rate_limit: u32) -> Value {
-        let mut device = json!({"device": self.name, "active": self.state == State::Active});
-        if let Some(attached) = &self.attached {
-            device["mode"] = json!(attached.mode.label());
-            if attached.limited {
-                device["rate_limit"] = json!(rate_limit);
-            }
-        }
-        if let State::Untested(why) = self.state {
-            device["untested"] = json!(why);
-        }
-        if !self.refused.is_empty() {
-            device["refused"] = json!(self.refused);
-        }
-        if !self.others.is_empty() {
-            let others: Vec<String> = self.others.iter().map(ToString::to_string).collect();
-            device["others"] = json!(others);
-        }
-        device
-    }
 }
 
 impl Kernel {

@@ -8,12 +8,10 @@
 //! A dump and the events after it come by one socket, in the order in which they were true. When that socket overflows
 //! (ENOBUFS) events are lost: everything is asked for anew, and what is not there any more is gone. So is nothing missed, only seen later.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod changes;
+mod known;
+
+use std::{io, time::Duration};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
@@ -23,8 +21,10 @@ use netlink_packet_route::{
 use netlink_sys::{
     AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
 };
-use tokio::sync::Notify;
 use tracing::warn;
+
+pub use changes::Changes;
+use known::Known;
 
 use super::{netlink, select::Selection};
 
@@ -61,60 +61,6 @@ pub struct Pod {
     pub bridge: Option<[u8; 6]>,
     /// Another one for each device that there was: numbers and names are used again.
     pub birth: u64,
-}
-
-/// What has become of pods' devices, the latest of each; `None`: it is gone, or no pod's any more.
-#[derive(Debug, Default)]
-pub struct Changes {
-    pending: Mutex<Pending>,
-    some: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Pending {
-    gone: BTreeSet<u32>,
-    there: BTreeMap<u32, Pod>,
-}
-
-impl Changes {
-    fn put(&self, index: u32, pod: Option<Pod>) {
-        let mut pending = self.pending();
-        if let Some(pod) = pod {
-            pending.gone.remove(&index);
-            pending.there.insert(index, pod);
-        } else {
-            pending.there.remove(&index);
-            pending.gone.insert(index);
-        }
-        drop(pending);
-        self.some.notify_one();
-    }
-
-    /// The next one, when there is one. Nothing is lost if this is dropped before.
-    pub async fn next(&self) -> (u32, Option<Pod>) {
-        loop {
-            if let Some(next) = self.pending().next() {
-                return next;
-            }
-            self.some.notified().await;
-        }
-    }
-
-    fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Pending {
-    /// First what is gone, which is done at once; then the newest, since where they go as fast as they come the oldest are gone
-    /// soonest.
-    fn next(&mut self) -> Option<(u32, Option<Pod>)> {
-        if let Some(gone) = self.gone.pop_first() {
-            return Some((gone, None));
-        }
-        let (index, pod) = self.there.pop_last()?;
-        Some((index, Some(pod)))
-    }
 }
 
 impl Link {
@@ -257,199 +203,4 @@ impl Watch {
 /// A bridge speaks of its ports in the same group: one that has left it is not gone.
 fn is_of_devices(message: &LinkMessage) -> bool {
     message.header.interface_family == AddressFamily::Unspec
-}
-
-/// All devices, and which of them have been told of.
-struct Known {
-    selection: Selection,
-    links: BTreeMap<u32, (Link, u64)>,
-    told: BTreeMap<u32, Pod>,
-    births: u64,
-    /// What was seen since the list began.
-    listed: Option<BTreeSet<u32>>,
-}
-
-impl Known {
-    fn new(selection: Selection) -> Self {
-        Known {
-            selection,
-            links: BTreeMap::new(),
-            told: BTreeMap::new(),
-            births: 0,
-            listed: None,
-        }
-    }
-
-    fn is_listing(&self) -> bool {
-        self.listed.is_some()
-    }
-
-    fn begin_list(&mut self) {
-        self.listed = Some(BTreeSet::new());
-    }
-
-    fn abandon_list(&mut self) {
-        self.listed = None;
-    }
-
-    fn end_list(&mut self, tell: &mut impl FnMut(u32, Option<Pod>)) {
-        let Some(listed) = self.listed.take() else {
-            return;
-        };
-        let is_gone = |index: &u32| !listed.contains(index);
-        let gone: Vec<u32> = self.links.keys().copied().filter(is_gone).collect();
-        for index in gone {
-            self.remove(index, tell);
-        }
-    }
-
-    fn upsert(&mut self, link: Link, tell: &mut impl FnMut(u32, Option<Pod>)) {
-        let index = link.index;
-        if let Some(listed) = &mut self.listed {
-            listed.insert(index);
-        }
-        let known = self.links.get(&index).map(|(_, birth)| *birth);
-        let birth = known.unwrap_or_else(|| {
-            self.births += 1;
-            self.births
-        });
-        self.links.insert(index, (link, birth));
-        self.tell_of(index, tell);
-        self.tell_of_ports(index, tell);
-    }
-
-    fn remove(&mut self, index: u32, tell: &mut impl FnMut(u32, Option<Pod>)) {
-        self.links.remove(&index);
-        self.tell_of(index, tell);
-        self.tell_of_ports(index, tell);
-    }
-
-    /// A bridge may have another address, or only now be known.
-    fn tell_of_ports(&mut self, bridge: u32, tell: &mut impl FnMut(u32, Option<Pod>)) {
-        let ports = self.links.values();
-        let ports = ports.filter(|(link, _)| link.master == Some(bridge));
-        let ports: Vec<u32> = ports.map(|(link, _)| link.index).collect();
-        for port in ports {
-            self.tell_of(port, tell);
-        }
-    }
-
-    fn tell_of(&mut self, index: u32, tell: &mut impl FnMut(u32, Option<Pod>)) {
-        let pod = self.links.get(&index).and_then(|(link, birth)| {
-            let master = link.master.and_then(|master| self.links.get(&master));
-            let master = master.map(|(master, _)| master);
-            self.selection.covers(link, master).then(|| Pod {
-                link: link.clone(),
-                bridge: master.and_then(|master| master.mac),
-                birth: *birth,
-            })
-        });
-        if pod.as_ref() == self.told.get(&index) {
-            return;
-        }
-        match &pod {
-            Some(pod) => self.told.insert(index, pod.clone()),
-            None => self.told.remove(&index),
-        };
-        tell(index, pod);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn veth(index: u32, name: &str) -> Link {
-        Link {
-            index,
-            name: name.to_owned(),
-            is_up: true,
-            mac: Some([2, 0, 0, 0, 0, 1]),
-            is_veth: true,
-            peer_is_elsewhere: true,
-            master: None,
-        }
-    }
-
-    /// What was told, in a form to compare.
-    struct Told(Vec<(u32, Option<u64>)>);
-
-    impl Told {
-        fn tell(&mut self) -> impl FnMut(u32, Option<Pod>) + '_ {
-            |index, pod| self.0.push((index, pod.map(|pod| pod.birth)))
-        }
-
-        fn take(&mut self) -> Vec<(u32, Option<u64>)> {
-            std::mem::take(&mut self.0)
-        }
-    }
-
-    fn known() -> (Known, Told) {
-        (Known::new(Selection::pods()), Told(Vec::new()))
-    }
-
-    #[test]
-    fn what_comes_and_goes_is_told_once() {
-        let (mut known, mut told) = known();
-        known.upsert(veth(3, "a"), &mut told.tell());
-        known.upsert(veth(3, "a"), &mut told.tell());
-        assert_eq!(told.take(), [(3, Some(1))]);
-        known.remove(3, &mut told.tell());
-        known.remove(3, &mut told.tell());
-        assert_eq!(told.take(), [(3, None)]);
-        // The same number and name is another device.
-        known.upsert(veth(3, "a"), &mut told.tell());
-        assert_eq!(told.take(), [(3, Some(2))]);
-    }
-
-    #[test]
-    fn what_a_new_list_lacks_is_gone() {
-        let (mut known, mut told) = known();
-        for index in [3, 4, 5] {
-            known.upsert(veth(index, "a"), &mut told.tell());
-        }
-        told.take();
-        known.begin_list();
-        known.upsert(veth(4, "a"), &mut told.tell());
-        // It comes while the list is made, and may not be in it.
-        known.upsert(veth(6, "b"), &mut told.tell());
-        known.end_list(&mut told.tell());
-        assert_eq!(told.take(), [(6, Some(4)), (3, None), (5, None)]);
-    }
-
-    #[test]
-    fn ports_follow_their_bridge() {
-        let (mut known, mut told) = known();
-        let mut port = veth(3, "a");
-        port.master = Some(9);
-        known.upsert(port, &mut told.tell());
-        assert_eq!(told.take(), [(3, Some(1))]);
-        let mut bridge = veth(9, "cni0");
-        bridge.is_veth = false;
-        for mac in [[6; 6], [7; 6]] {
-            bridge.mac = Some(mac);
-            known.upsert(bridge.clone(), &mut told.tell());
-            assert_eq!(told.take(), [(3, Some(1))]);
-            assert_eq!(known.told[&3].bridge, Some(mac));
-        }
-    }
-
-    #[tokio::test]
-    async fn only_the_latest_of_a_device_is_left_to_do() {
-        let changes = Changes::default();
-        let pod = |birth| Pod {
-            link: veth(3, "a"),
-            bridge: None,
-            birth,
-        };
-        changes.put(4, Some(pod(2)));
-        changes.put(3, Some(pod(1)));
-        changes.put(3, None);
-        changes.put(2, None);
-        changes.put(2, Some(pod(3)));
-        assert_eq!(changes.next().await, (3, None));
-        assert_eq!(changes.next().await, (4, Some(pod(2))));
-        assert_eq!(changes.next().await.0, 2);
-        assert!(changes.pending().next().is_none());
-    }
 }

@@ -7,7 +7,7 @@ mod service;
 
 use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{Parser, error::ErrorKind};
 
 use super::serve::{
     KernelArgs, kernel,
@@ -154,19 +154,11 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         control: args.control,
         kernel,
     };
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(run::run(options))?;
-    Ok(ExitCode::SUCCESS)
+    super::run(run::run(options))
 }
 
-/// Ends the process as clap does for a wrong command line: message, usage, status 2.
 fn usage(kind: ErrorKind, message: impl std::fmt::Display) -> ! {
-    Args::command()
-        .bin_name("hopzero accelerate")
-        .error(kind, message)
-        .exit()
+    super::usage::<Args>("hopzero accelerate", kind, message)
 }
 
 #[cfg(test)]

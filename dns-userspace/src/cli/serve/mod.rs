@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use clap::{Parser, ValueEnum, error::ErrorKind};
 use hickory_proto::rr::Name;
 use ipnet::IpNet;
 
@@ -253,19 +253,11 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         rotate,
         kernel,
     };
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(run::run(options))?;
-    Ok(ExitCode::SUCCESS)
+    super::run(run::run(options))
 }
 
-/// Ends the process as clap does for a wrong command line: message, usage, status 2.
 fn usage(kind: ErrorKind, message: impl std::fmt::Display) -> ! {
-    Args::command()
-        .bin_name("hopzero serve")
-        .error(kind, message)
-        .exit()
+    super::usage::<Args>("hopzero serve", kind, message)
 }
 
 fn parse_zone(text: &str) -> Result<Name, String> {

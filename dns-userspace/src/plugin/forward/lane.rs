@@ -5,37 +5,29 @@
 //!    ID ─▶ waiting ◀─ ID, question ─ receive: several at a time ◀─┘
 //! ```
 
+mod port;
+
 use std::{
-    array,
-    collections::HashMap,
-    io::{self, IoSliceMut},
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::AsFd as _,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
-use quinn_udp::{RecvMeta, UdpSocketState};
-use rand::RngExt as _;
+use quinn_udp::UdpSocketState;
 use tokio::{io::Interest, net::UdpSocket};
 use tokio_util::task::AbortOnDropHandle;
+
+use port::{Port, Waiter, lock, receive};
 
 use super::{
     error::{Cause, ExchangeError},
     message::Query,
 };
-use crate::socket::{Outbox, inbox};
-
-/// More than we ask for: who sends more is cut off, which counts as truncated.
-const REPLY_BYTES_MAX: usize = 4096;
-/// Replies of one system call.
-const REPLIES_MAX: usize = 16;
-/// After a failed receive, so that an error that stays does not take a whole core.
-const RECEIVE_PAUSE: Duration = Duration::from_millis(1);
 
 /// What is done with the reply, or with why there is none.
 pub type Then = Box<dyn FnOnce(Result<&[u8], ExchangeError>) + Send>;
@@ -47,22 +39,6 @@ pub struct Lane {
     queries: AtomicU32,
     /// Ends with the last query that holds the lane.
     _receiver: AbortOnDropHandle<()>,
-}
-
-/// What sender and receiver share.
-struct Port {
-    socket: UdpSocket,
-    from: SocketAddr,
-    to: SocketAddr,
-    waiting: Mutex<HashMap<u16, Waiter>>,
-    outbox: Mutex<Outbox>,
-}
-
-struct Waiter {
-    query: Arc<Query>,
-    then: Then,
-    /// Of who does not look at the clock himself: until when he waits, and the lane, which stays open for him.
-    ahead: Option<(Instant, Arc<Lane>)>,
 }
 
 /// The place of one query at its lane.
@@ -210,140 +186,6 @@ impl Lane {
             (waiter.then)(Err(self.failed("read", Cause::Timeout)));
         }
     }
-}
-
-impl Port {
-    fn failed(&self, operation: &'static str, cause: Cause) -> ExchangeError {
-        ExchangeError::Transfer {
-            operation,
-            network: "udp",
-            from: self.from,
-            to: self.to,
-            cause,
-        }
-    }
-
-    /// A free ID at random.
-    fn board(&self, waiter: Waiter) -> u16 {
-        let mut waiting = lock(&self.waiting);
-        // A small part of them is taken, so this ends soon.
-        let id = loop {
-            let id = rand::rng().random();
-            if !waiting.contains_key(&id) {
-                break id;
-            }
-        };
-        waiting.insert(id, waiter);
-        id
-    }
-
-    /// Sends all; who asks what cannot be sent is told.
-    ///
-    /// # Errors
-    ///
-    /// The socket takes no more now.
-    fn flush(&self) -> io::Result<()> {
-        let mut outbox = lock(&self.outbox);
-        let (mut done, mut refused, mut failed) = (0, None, Vec::new());
-        while done < outbox.len() {
-            match outbox.send(self.socket.as_fd(), done) {
-                Ok(count) => done += count,
-                // It is what became of an earlier packet, and is told once.
-                Err(error)
-                    if error.kind() == io::ErrorKind::ConnectionRefused && refused.is_none() =>
-                {
-                    let unsent: Vec<u16> = (done..outbox.len())
-                        .filter_map(|at| id_of(outbox.message(at)))
-                        .collect();
-                    refused = Some((self.leave(&unsent), error));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    failed.extend(id_of(outbox.message(done)).map(|id| (id, error)));
-                    done += 1;
-                }
-            }
-        }
-        outbox.remove(done);
-        let is_all = outbox.len() == 0;
-        drop(outbox);
-        if let Some((waiters, error)) = refused {
-            self.tell(waiters, &error);
-        }
-        for (id, error) in failed {
-            let waiter = lock(&self.waiting).remove(&id);
-            if let Some(waiter) = waiter {
-                (waiter.then)(Err(self.failed("write", Cause::System("write", error))));
-            }
-        }
-        if is_all {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-    }
-
-    /// All who wait, but for these IDs, wait no longer.
-    fn leave(&self, but: &[u16]) -> Vec<Waiter> {
-        let mut waiting = lock(&self.waiting);
-        let left = waiting.extract_if(|id, _| !but.contains(id));
-        left.map(|(_, waiter)| waiter).collect()
-    }
-
-    /// Nobody listens there: it concerns all of them.
-    fn tell(&self, waiters: Vec<Waiter>, error: &io::Error) {
-        for waiter in waiters {
-            let error = match error.raw_os_error() {
-                Some(number) => io::Error::from_raw_os_error(number),
-                None => error.kind().into(),
-            };
-            (waiter.then)(Err(self.failed("read", Cause::System("read", error))));
-        }
-    }
-
-    /// Whoever waits for this message.
-    fn take(&self, message: &[u8]) -> Option<Waiter> {
-        let id = id_of(message)?;
-        let mut waiting = lock(&self.waiting);
-        let waiter = waiting.get(&id)?;
-        if !waiter.query.is_answered_by(id, message) {
-            return None;
-        }
-        waiting.remove(&id)
-    }
-}
-
-/// Brings replies to those who wait for them; the rest is discarded, and the wait goes on.
-async fn receive(port: Arc<Port>, state: UdpSocketState) {
-    let mut memory = vec![0; REPLIES_MAX * REPLY_BYTES_MAX];
-    let mut metas = [RecvMeta::default(); REPLIES_MAX];
-    loop {
-        let mut parts = memory.chunks_mut(REPLY_BYTES_MAX);
-        let mut buffers: [_; REPLIES_MAX] =
-            array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()));
-        let count = match inbox::receive(&port.socket, &state, &mut buffers, &mut metas).await {
-            Ok(count) => count,
-            Err(error) => {
-                port.tell(port.leave(&[]), &error);
-                tokio::time::sleep(RECEIVE_PAUSE).await;
-                continue;
-            }
-        };
-        for (buffer, meta) in memory.chunks(REPLY_BYTES_MAX).zip(&metas[..count]) {
-            let message = &buffer[..meta.len];
-            if let Some(waiter) = port.take(message) {
-                (waiter.then)(Ok(message));
-            }
-        }
-    }
-}
-
-fn id_of(message: &[u8]) -> Option<u16> {
-    message.first_chunk().map(|id| u16::from_be_bytes(*id))
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
