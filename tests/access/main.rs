@@ -230,13 +230,14 @@ fn is_synchronised(peer: &Peer) -> Result<bool> {
 /// Each resource of a role with each of its verbs.
 fn verbs(role: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let mut resource = String::new();
+    let mut resource = "";
     for line in role.lines() {
         if let Some(rest) = line.trim().strip_prefix("resources: ") {
-            resource = rest.trim_matches(['[', ']', '"']).to_owned();
+            resource = rest.trim_matches(['[', ']', '"']);
         } else if let Some(rest) = line.trim().strip_prefix("verbs: ") {
             let verbs = rest.trim_matches(['[', ']']).split(", ");
-            found.extend(verbs.map(|verb| (resource.clone(), verb.trim_matches('"').to_owned())));
+            found
+                .extend(verbs.map(|verb| (resource.to_owned(), verb.trim_matches('"').to_owned())));
         }
     }
     found

@@ -6,8 +6,7 @@
 //!                                                 ── CoreDNS on a socket, at 10.244.0.1
 //! ```
 //!
-//! R3: who is asked, and what counts as the server's side, is as for R4 ([`servers`](crate::servers)). Both run all the
-//! time, and are asked in turns. What `CoreDNS` is asked goes by hopzero's program, which passes it at once.
+//! R3 is in [`answers`]. Both run all the time. What `CoreDNS` is asked goes by hopzero's program, which passes it at once.
 //!
 //! R9: the resident set when all has been asked, and for hopzero its maps, as [`memory`](super::memory) has it.
 //! Clusters: `usual`, in which most endpoints are of services with an address, which need none of them here; the same with
@@ -30,27 +29,26 @@ use hopzero_tests::{
 };
 
 use super::{
+    answers,
     load::{self, Loads},
     memory::{self, Memory},
     objects::Shape,
     ours::{self, Ours},
     plane::Plane,
     proxy::Proxy,
+    report,
 };
 use crate::{
     cpu::{self, CLIENT_CPU, SERVER_CPU},
     figures::{Figures, Target},
     servers::{
-        Directory,
-        burst::{self, Load},
-        contents,
+        Directory, burst, contents,
         daemon::{Daemon, Start},
         directory, steer,
     },
     world,
 };
 
-const R3: Target = Target::AtLeast(20.0);
 const R9: Target = Target::AtMost(0.5);
 /// 10,000 services and 100,000 endpoints, nine of ten with an address.
 const USUAL: Shape = Shape {
@@ -115,7 +113,14 @@ fn usual(quick: bool, programs: &Programs<'_>, figures: &mut Figures) -> Result<
     agree(&network)?;
 
     let (rounds, seconds) = if quick { (3, 1) } else { (7, 1) };
-    answers(&network, rounds, seconds, figures)?;
+    let addresses = [dns(DNS_V4), (NODE_V4, COREDNS_PORT).into()];
+    answers::measure(
+        &network,
+        addresses,
+        USUAL.cluster_ip,
+        (rounds, seconds),
+        figures,
+    )?;
     let (ours, theirs) = (
         resident(&hopzero)?,
         memory::status(coredns.pid(), "VmRSS:")?,
@@ -160,7 +165,7 @@ fn usual(quick: bool, programs: &Programs<'_>, figures: &mut Figures) -> Result<
     drop((hopzero, coredns));
 
     load::lists(&cluster.plane, &network.node, &mut loads)?;
-    loads.report(&USUAL, figures);
+    report::report(&loads, &USUAL, figures);
     Ok(())
 }
 
@@ -269,66 +274,6 @@ fn agree(network: &Network) -> Result<()> {
         ensure!(
             ours == theirs,
             "{query:?}: {ours:?}, and CoreDNS says {theirs:?}"
-        );
-    }
-    Ok(())
-}
-
-/// R3.
-fn answers(network: &Network, rounds: usize, seconds: u32, figures: &mut Figures) -> Result<()> {
-    let queries = contents::queries(USUAL.cluster_ip);
-    let addresses = [dns(DNS_V4), (NODE_V4, COREDNS_PORT).into()];
-    for address in addresses {
-        burst::run(network, address, &queries, seconds)?;
-    }
-    let mut runs = [Vec::new(), Vec::new()];
-    for round in 0..rounds {
-        println!("answers, round {} of {rounds} …", round + 1);
-        let mut sums = [Load::default(), Load::default()];
-        for which in [0, 1, 1, 0] {
-            let load = burst::run(network, addresses[which], &queries, seconds)?;
-            sums[which].add(&load);
-        }
-        for (runs, sum) in runs.iter_mut().zip(sums) {
-            runs.push(sum);
-        }
-    }
-    let of = |which: usize, of: fn(&Load) -> f64| runs[which].iter().map(of).collect::<Vec<f64>>();
-    let per_cpu = |which: usize| of(which, Load::per_cpu_second);
-    let ratio = per_cpu(0)
-        .iter()
-        .zip(per_cpu(1))
-        .map(|(ours, theirs)| ours / theirs)
-        .collect();
-    let what = "answers per CPU-second of the server's side / CoreDNS's";
-    figures.add("R3", what, "ratio", R3, ratio);
-    for (which, name) in ["hopzero", "coredns"].into_iter().enumerate() {
-        let mut add = |suffix: &str, what: &str, unit, runs| {
-            figures.add(
-                &format!("R3.{name}{suffix}"),
-                what,
-                unit,
-                Target::None,
-                runs,
-            );
-        };
-        add(
-            "",
-            "answers per CPU-second of the server's side",
-            "1/s",
-            per_cpu(which),
-        );
-        add(
-            ".rate",
-            "answers a second that the client got",
-            "1/s",
-            of(which, Load::per_second),
-        );
-        add(
-            ".busy",
-            "how much of its CPU the server's side took",
-            "ratio",
-            of(which, Load::busy),
         );
     }
     Ok(())

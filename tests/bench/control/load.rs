@@ -22,18 +22,13 @@ use super::{
     plane::{Plane, cpu_seconds},
     proxy::Proxy,
 };
-use crate::figures::{Figures, Target};
 
 /// Objects that change, of each kind.
-const CHANGES: u32 = 200;
+pub const CHANGES: u32 = 200;
 /// All of them have been told by then.
 const TOLD: Duration = Duration::from_secs(2);
 /// Lists of either sort.
 const LISTS: u32 = 5;
-/// Nodes of a large cluster.
-const NODES: f64 = 5000.0;
-/// Audits an hour: one in 5 to 10 minutes.
-const AUDITS: f64 = 8.0;
 /// Objects of a page, as hopzero asks for them.
 const PAGE_SERVICES: u32 = 500;
 const PAGE_SLICES: u32 = 50;
@@ -51,11 +46,13 @@ pub struct Both {
 
 /// A way to list, as it costs the API server.
 #[derive(Clone, Copy, Debug, Default)]
-struct Cost {
-    bytes: f64,
-    cpu_ms: f64,
+pub struct Cost {
+    /// On the connection.
+    pub bytes: f64,
+    /// Of the API server, milliseconds.
+    pub cpu_ms: f64,
     /// By how much its memory grew at most.
-    megabytes: f64,
+    pub megabytes: f64,
 }
 
 /// All that was counted.
@@ -66,14 +63,17 @@ pub struct Loads {
     /// The same where every slice is wanted.
     pub list_all: Both,
     /// [`CHANGES`] services.
-    service: Both,
+    pub service: Both,
     /// As many slices of services with an address.
-    slice: Both,
+    pub slice: Both,
     /// As many of headless ones.
-    headless: Both,
-    paged: Cost,
-    streamed: Cost,
-    audit: Cost,
+    pub headless: Both,
+    /// A list in pages.
+    pub paged: Cost,
+    /// A streamed list.
+    pub streamed: Cost,
+    /// Names and versions, in pages.
+    pub audit: Cost,
 }
 
 /// What both are told of changes.
@@ -196,157 +196,7 @@ fn cost(plane: &Plane, proxy: &Proxy, work: impl FnOnce() -> Result<()>) -> Resu
     })
 }
 
-impl Loads {
-    /// As figures, and as the table of docs/scale.md.
-    pub fn report(&self, shape: &Shape, figures: &mut Figures) {
-        let changes = f64::from(CHANGES);
-        let slim = f64::from(shape.services() + shape.headless);
-        let all = f64::from(2 * shape.services());
-        let mut rows = Vec::new();
-        let mut row = |what: &str, unit: &'static str, ours: f64, theirs: f64| {
-            rows.push((what.to_owned(), unit, ours, theirs));
-        };
-        row("one node: objects of a first list", "", slim, all);
-        row(
-            "one node: bytes of a first list",
-            "MB",
-            mega(self.list.hopzero),
-            mega(self.list.coredns),
-        );
-        row(
-            "the same where every slice is wanted",
-            "MB",
-            mega(self.list_all.hopzero),
-            mega(self.list_all.coredns),
-        );
-        let each = |both: &Both| (float(both.hopzero) / changes, float(both.coredns) / changes);
-        for (what, both) in [
-            ("one node: a service changes", &self.service),
-            (
-                "one node: one of ten endpoints of a service with an address changes",
-                &self.slice,
-            ),
-            (
-                "one node: one of ten endpoints of a headless service changes",
-                &self.headless,
-            ),
-        ] {
-            let (ours, theirs) = each(both);
-            row(what, "bytes", ours, theirs);
-        }
-        row(
-            "one node: audits, an hour",
-            "MB",
-            self.audit.bytes * AUDITS / 1e6,
-            0.0,
-        );
-        row(
-            "5,000 nodes: bytes of all first lists",
-            "GB",
-            mega(self.list.hopzero) * NODES / 1e3,
-            mega(self.list.coredns) * NODES / 1e3,
-        );
-        let ten = each(&self.slice);
-        row(
-            "5,000 nodes: bytes a second, 10 endpoints of services with an address change a second",
-            "MB/s",
-            ten.0 * NODES * 10.0 / 1e6,
-            ten.1 * NODES * 10.0 / 1e6,
-        );
-        let ten = each(&self.headless);
-        row(
-            "5,000 nodes: bytes a second, 10 endpoints of headless services change a second",
-            "MB/s",
-            ten.0 * NODES * 10.0 / 1e6,
-            ten.1 * NODES * 10.0 / 1e6,
-        );
-        row(
-            "5,000 nodes: audits, bytes a second",
-            "MB/s",
-            self.audit.bytes * AUDITS * NODES / 3600.0 / 1e6,
-            0.0,
-        );
-        row(
-            "5,000 nodes: audits, CPUs of the API server",
-            "",
-            self.audit.cpu_ms * AUDITS * NODES / 3600.0 / 1e3,
-            0.0,
-        );
-        println!(
-            "\n| what the API server sends | unit | hopzero | CoreDNS | NodeLocal DNSCache |\n|---|---|---|---|---|"
-        );
-        for (what, unit, ours, theirs) in &rows {
-            println!("| {what} | {unit} | {ours:.1} | {theirs:.1} | 0 |");
-        }
-        println!(
-            "\n| one list of what hopzero watches | bytes, MB | CPU of the API server, ms | its memory grew by, MB |\n|---|---|---|---|"
-        );
-        for (what, cost) in [
-            ("in pages", &self.paged),
-            ("streamed (WatchList)", &self.streamed),
-            ("names and versions, in pages: an audit", &self.audit),
-        ] {
-            println!(
-                "| {what} | {:.1} | {:.0} | {:.1} |",
-                cost.bytes / 1e6,
-                cost.cpu_ms,
-                cost.megabytes
-            );
-        }
-        for (name, (what, unit, ours, theirs)) in NAMES.iter().zip(&rows) {
-            for (who, value) in [("hopzero", ours), ("coredns", theirs)] {
-                figures.add(
-                    &format!("load.{name}.{who}"),
-                    what,
-                    unit,
-                    Target::None,
-                    vec![*value],
-                );
-            }
-        }
-        for (name, cost) in [
-            ("paged", &self.paged),
-            ("streamed", &self.streamed),
-            ("audit", &self.audit),
-        ] {
-            for (suffix, what, unit, value) in [
-                ("bytes", "bytes of a list", "MB", cost.bytes / 1e6),
-                ("cpu", "CPU of the API server for a list", "ms", cost.cpu_ms),
-                (
-                    "memory",
-                    "by how much the API server's memory grew",
-                    "MB",
-                    cost.megabytes,
-                ),
-            ] {
-                figures.add(
-                    &format!("load.{name}.{suffix}"),
-                    what,
-                    unit,
-                    Target::None,
-                    vec![value],
-                );
-            }
-        }
-    }
-}
-
-/// Of the first rows, as figures have them; the others are made of these.
-const NAMES: [&str; 7] = [
-    "objects",
-    "list",
-    "list_all",
-    "service",
-    "endpoint",
-    "headless_endpoint",
-    "audits",
-];
-
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn float(bytes: u64) -> f64 {
+pub fn float(bytes: u64) -> f64 {
     bytes as f64
-}
-
-fn mega(bytes: u64) -> f64 {
-    float(bytes) / 1e6
 }

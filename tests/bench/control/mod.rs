@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`events`] | R8: from an event to the changed answer of the kernel |
 //! | [`relists`] | R9: memory while everything is listed again |
-//! | [`beside`] | R3, R9: answers and memory beside `CoreDNS`'s, at one real API server |
+//! | [`beside`] | R9: memory beside `CoreDNS`'s, at one real API server; with it: |
+//! | [`answers`] | R3: answers per CPU-second beside `CoreDNS`'s |
 //! | [`load`] | what a node costs the API server |
 
+mod answers;
 mod beside;
 mod events;
 mod load;
@@ -16,6 +18,7 @@ mod ours;
 mod plane;
 mod proxy;
 mod relists;
+mod report;
 mod scripted;
 
 use std::path::Path;
@@ -53,15 +56,13 @@ pub fn measure(
         relists::measure(quick, &mut figures)?;
     }
     if is_wanted(Part::Beside) {
-        match (coredns, plane) {
-            (Some(coredns), Some(plane)) => {
-                beside::measure(quick, &Programs { coredns, plane }, &mut figures)?;
-            }
-            _ => {
-                let why = "--coredns and --cluster name no programs: `cargo xtask bench control` builds them";
-                figures.skip("R3", "answers per CPU-second beside CoreDNS's", why);
-                figures.skip("R9", "memory beside CoreDNS's", why);
-            }
+        if let (Some(coredns), Some(plane)) = (coredns, plane) {
+            beside::measure(quick, &Programs { coredns, plane }, &mut figures)?;
+        } else {
+            let why =
+                "--coredns and --cluster name no programs: `cargo xtask bench control` builds them";
+            figures.skip("R3", "answers per CPU-second beside CoreDNS's", why);
+            figures.skip("R9", "memory beside CoreDNS's", why);
         }
     }
     Ok(figures)

@@ -233,12 +233,12 @@ impl Scripted {
             writeln!(stream, "{}", json!({"type": "ERROR", "object": gone}))?;
             return Ok(());
         }
-        if !is_empty {
-            state.watchers.push((path, stream));
-        } else {
+        if is_empty {
             // Nothing will ever be said; the end of the client is the end.
             drop(state);
             let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        } else {
+            state.watchers.push((path, stream));
         }
         Ok(())
     }
