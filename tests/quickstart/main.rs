@@ -5,7 +5,9 @@
 //! becomes of it, nothing of it is left.
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     path::Path,
     process::{Command, ExitCode, Stdio},
 };
@@ -54,7 +56,7 @@ fn run() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let mut script = String::from("set -e\n");
     for block in &blocks {
-        script += &format!("echo '{MARK}'\n{}", block.commands);
+        write!(script, "echo '{MARK}'\n{}", block.commands)?;
     }
     fs::write(directory.path().join("page.sh"), script)?;
     // A tmpfs over /run: `ip netns` keeps its files there, and the control socket is there.
@@ -128,7 +130,7 @@ fn blocks(page: &str) -> Vec<Block> {
             (None, Some(inside)) => {
                 if let Some(block) = blocks.last_mut() {
                     match inside {
-                        "sh" => block.commands += &format!("{line}\n"),
+                        "sh" => block.commands.extend([line, "\n"]),
                         "text" => block.shown.push(line.to_owned()),
                         _ => {}
                     }
