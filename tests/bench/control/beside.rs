@@ -8,7 +8,7 @@
 //!
 //! R3 is in [`answers`]. Both run all the time. What `CoreDNS` is asked goes by hopzero's program, which passes it at once.
 //!
-//! R9: the resident set when all has been asked, and for hopzero its maps, as [`memory`](super::memory) has it.
+//! R9: the resident set when all has been asked, and for hopzero its maps, as [`memory`] has it.
 //! Clusters: `usual`, in which most endpoints are of services with an address, which need none of them here; the same with
 //! the property `endpoint_pod_names`, for which every slice is wanted (`all`); and one where every service is headless.
 //!

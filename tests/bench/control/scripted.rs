@@ -210,8 +210,9 @@ impl Scripted {
         stream.write_all(
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n",
         )?;
-        let after: u64 = query
-            .get("resourceVersion")
+        // It is there without a value, too: from anywhere.
+        let after: u64 = (query.get("resourceVersion"))
+            .filter(|text| !text.is_empty())
             .map_or(Ok(0), |text| text.parse())?;
         // While it is locked, nothing happens that the watch is not told.
         let mut state = self.lock();
