@@ -21,6 +21,8 @@ pub enum Offload {
     ReceiveChecksum = 0x15,
     /// Checksums of sent packets are completed by the device.
     SendChecksum = 0x17,
+    /// The same by the device itself, for TCP. Where a veth has it, its peer's NAPI is for TCP alone (`veth_xmit`).
+    Tso = 0x1f,
     /// Segments of one big packet are made as late as can be.
     Gso = 0x24,
     /// Received packets are merged. On a veth this turns NAPI on.

@@ -19,6 +19,9 @@ pub mod burst;
 pub mod contents;
 pub mod daemon;
 mod ours;
+mod steer;
+
+pub use steer::steer;
 
 use std::{fs, path::PathBuf};
 
@@ -26,7 +29,7 @@ use anyhow::{Context as _, Result, ensure};
 use hopzero_tests::{
     cleanup::{self, Cleanup},
     client::{Query, ask_udp, rtype, summary},
-    network::{NODE_DEVICE, Network, POD_DEVICE, dns},
+    network::{Network, dns},
 };
 use tempfile::TempDir;
 
@@ -132,22 +135,6 @@ pub fn measure(quick: bool, services: u32) -> Result<Figures> {
     drop(daemons);
     report(&servers, &loads, noise.busy, &mut figures)?;
     Ok(figures)
-}
-
-/// What comes in at the node is CPU 0's work, what comes in at the pod CPU 1's.
-pub fn steer(network: &Network) -> Result<()> {
-    for (namespace, device, cpu) in [
-        (&network.node, NODE_DEVICE, SERVER_CPU),
-        (&network.pod, POD_DEVICE, CLIENT_CPU),
-    ] {
-        // `ip netns exec` shows the namespace's own devices in /sys.
-        let file = format!("/sys/class/net/{device}/queues/rx-0/rps_cpus");
-        let write = format!("echo {:x} > {file}", 1 << cpu);
-        namespace
-            .exec(&["sh", "-c", &write])
-            .context("receive packet steering")?;
-    }
-    Ok(())
 }
 
 /// They give the same answers to each kind of query: else their costs could not be compared.
