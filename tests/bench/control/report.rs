@@ -1,15 +1,15 @@
 //! What the API server sends, as figures and as the tables of docs/scale.md.
 
 use super::{
-    load::{Both, CHANGES, Cost, Loads, float},
+    load::{Both, CHANGES, Loads, float},
     objects::Shape,
 };
 use crate::figures::{Figures, Target};
 
 /// Nodes of a large cluster.
 const NODES: f64 = 5000.0;
-/// Audits an hour: one in 5 to 10 minutes.
-const AUDITS: f64 = 8.0;
+/// Seconds between audits, at least and for each object; twice that at most, so half as much again on average.
+const AUDIT_SECONDS: (f64, f64) = (300.0, 0.25);
 /// Changes a second of a cluster of that size.
 const RATE: f64 = 10.0;
 
@@ -26,7 +26,7 @@ struct Row {
 /// Prints both tables and adds what is in them to the figures.
 pub fn report(loads: &Loads, shape: &Shape, figures: &mut Figures) {
     let mut rows = one_node(loads, shape);
-    rows.extend(all_nodes(loads));
+    rows.extend(all_nodes(loads, shape));
     println!(
         "\n| what the API server sends | unit | hopzero | CoreDNS | NodeLocal DNSCache |\n|---|---|---|---|---|"
     );
@@ -101,7 +101,7 @@ fn one_node(loads: &Loads, shape: &Shape) -> Vec<Row> {
         f64::from(shape.services() + shape.headless),
         f64::from(2 * shape.services()),
     );
-    let audits = (hourly(&loads.audit) / 1e6, 0.0);
+    let audits = (loads.audit.bytes * audits_an_hour(shape) / 1e6, 0.0);
     [
         ("objects", "one node: objects of a first list", "", objects),
         (
@@ -140,12 +140,12 @@ fn one_node(loads: &Loads, shape: &Shape) -> Vec<Row> {
     .into()
 }
 
-fn all_nodes(loads: &Loads) -> Vec<Row> {
+fn all_nodes(loads: &Loads, shape: &Shape) -> Vec<Row> {
     let told = |both| {
         let (ours, theirs) = each(both);
         (ours * NODES * RATE / 1e6, theirs * NODES * RATE / 1e6)
     };
-    let second = AUDITS * NODES / 3600.0;
+    let second = audits_an_hour(shape) * NODES / 3600.0;
     [
         (
             "all.list",
@@ -202,6 +202,8 @@ fn each(both: &Both) -> (f64, f64) {
     times(both, 1.0 / f64::from(CHANGES))
 }
 
-fn hourly(cost: &Cost) -> f64 {
-    cost.bytes * AUDITS
+/// Of each kind of objects on its own; here of all of them, as of the one that there is most of.
+fn audits_an_hour(shape: &Shape) -> f64 {
+    let (least, each) = AUDIT_SECONDS;
+    3600.0 / (1.5 * least.max(each * f64::from(shape.services())))
 }

@@ -3,8 +3,11 @@
 //! A watch can lose events without a sign: a proxy, a bug of the API server, one of ours. A difference alone is no
 //! proof, since the list may show what an event is about to say. So the watch gets time to catch up, and what differs
 //! still was missed: then everything is listed, which is what repairs it.
+//!
+//! What it costs the API server grows with the cluster and with the nodes, which grow together: where there are many objects
+//! it is rarer, so that a node asks for no more than [`OBJECTS_A_SECOND_MAX`] on average.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
@@ -15,8 +18,11 @@ use super::{
     trouble::Trouble,
 };
 
-/// When the next audit is; not at all nodes at once.
-const EVERY_MS: RangeInclusive<u64> = 300_000..=600_000;
+/// The next audit is not before that, and not after twice as long: not at all nodes at once.
+const EVERY_MIN: Duration = Duration::from_mins(5);
+/// Objects of which an audit asks for names and versions. 5,000 nodes with 10,000 services each would
+/// else take three CPUs of the API server (docs/scale.md).
+const OBJECTS_A_SECOND_MAX: f64 = 4.0;
 /// How long until one that failed is tried again.
 const AGAIN: Duration = Duration::from_mins(1);
 /// How long events may lag behind a list.
@@ -74,9 +80,11 @@ pub enum Verdict {
 }
 
 impl Audit {
-    /// The first one comes after a while.
-    pub fn new() -> Self {
-        let wait = Duration::from_millis(fastrand::u64(EVERY_MS));
+    /// The next one comes after a while; a longer one, if there are many objects.
+    pub fn after(objects: usize) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let enough = Duration::from_secs_f64(objects as f64 / OBJECTS_A_SECOND_MAX);
+        let wait = enough.max(EVERY_MIN).mul_f64(1.0 + fastrand::f64());
         Self(Step::Waiting(Instant::now() + wait))
     }
 
@@ -118,7 +126,7 @@ impl Audit {
                 }
                 if page.version < held.version() {
                     let text = format!("{} < {}", page.version, held.version());
-                    *self = Self::new();
+                    *self = Self::after(held.len());
                     return Err(Trouble::Behind(text));
                 }
                 suspects.extend(held.unseen().map(|(key, version)| Suspect {
@@ -127,7 +135,7 @@ impl Audit {
                     listed: None,
                 }));
                 if suspects.is_empty() {
-                    *self = Self::new();
+                    *self = Self::after(held.len());
                     return Ok(Verdict::Clean);
                 }
                 self.0 = Step::Settling(Instant::now() + LAG_MAX, suspects);
@@ -140,7 +148,7 @@ impl Audit {
             (Found::Settled, Step::Settling(_, suspects)) => {
                 let missed = suspects.drain(..).filter(|suspect| suspect.is_missed(held));
                 let missed: Vec<Key> = missed.map(|suspect| suspect.key).collect();
-                *self = Self::new();
+                *self = Self::after(held.len());
                 Ok(if missed.is_empty() {
                     Verdict::Clean
                 } else {

@@ -77,7 +77,7 @@ impl Follower {
     pub fn new(api: Api, counted: Counted, changes: mpsc::Sender<Batch>, latch: Latch) -> Self {
         Self {
             held: Held::new(api.watched.resource.kind),
-            audit: Audit::new(),
+            audit: Audit::after(0),
             api,
             counted,
             changes,

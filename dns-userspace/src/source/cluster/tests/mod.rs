@@ -24,5 +24,6 @@ scripts! {
     slices_that_overlap_and_move: "slices.txt",
     a_namespace_of_thousands: "namespace.txt",
     a_cold_start: "cold.txt",
+    many_objects_and_rare_audits: "many.txt",
     lists_that_are_streamed: "streamed.txt",
 }
