@@ -253,6 +253,8 @@ impl Follower {
             Some(events) => events,
             None => self.api.watch(self.held.version(), false).await?,
         };
+        // It goes on from what is held: nothing is missing so far.
+        self.counted.heard(self.held.len());
         let mut events = events.ready_chunks(BATCH_EVENTS_MAX);
         let mut idle_until = Instant::now() + IDLE_MAX;
         loop {

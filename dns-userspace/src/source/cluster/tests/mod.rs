@@ -25,5 +25,7 @@ scripts! {
     a_namespace_of_thousands: "namespace.txt",
     a_cold_start: "cold.txt",
     many_objects_and_rare_audits: "many.txt",
+    hours_without_the_api_server: "partition.txt",
+    pods_and_their_addresses: "pods.txt",
     lists_that_are_streamed: "streamed.txt",
 }

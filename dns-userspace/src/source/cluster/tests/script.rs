@@ -6,17 +6,22 @@
 //! services shop/s 1200                s0 to s1199
 //! slice shop/web-1 of web 10.1.0.1 10.1.0.2        by the controller, for a headless service
 //! slice shop/web-2 by somebody of web 10.1.0.3     by another controller
+//! pod shop/web-0 10.1.0.1 Running     with that address, in that phase
 //! delete service shop/web
 //! delete everything in shop           services and slices, one after the other, then the namespace
 //! quietly service shop/web 10.96.0.2  no watch is told; any of the above
 //! start                               hopzero begins
+//! start with pods                     and watches pods, for `pods verified`
 //! wait 5s
 //! web.shop -> 10.96.0.1               what the zone says now, as addresses or an error
 //! always web.shop -> 10.96.0.1        and from now on after each batch, until `never mind`
 //! asked lists services 2              how often that was asked since it was last looked at
+//! 10-1-0-1.shop.pod -> 10.1.0.1       the name of a pod's address
 //! counted repairs 1                   a counter, over all watches
+//! aged services 7200s                 the API server has said nothing of them for about that long
 //! refuse lists with 403               or audits, watches, streams, pages (all but first), version, all; `refuse nothing`
 //! cut, forget, freeze, thaw           watches end; old versions are forgotten; watches are half open, and not
+//! part, meet                          nothing gets through any more, and again
 //! lag, catch up, backup, restore      it shows an older cluster; the cluster itself is set back
 //! stale service shop/web 10.96.0.9    an event with an old version
 //! kubernetes 34                       which streams lists; 31 unless given
@@ -42,7 +47,7 @@ use crate::{
         Source,
         cluster::{Cluster, ClusterMetrics, Connection, Wanted},
     },
-    zone::{Zone, ZoneConfig},
+    zone::{Pods, Shown, Zone, ZoneConfig},
 };
 
 const BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -83,16 +88,10 @@ impl Stage {
         let server = Shared::default();
         server.lock().minor = 31;
         server.lock().streams_lists = true;
-        let origin = Name::from_ascii("cluster.local.").expect("a name");
-        let zone = Zone::new(ZoneConfig {
-            origin,
-            ttl: 5,
-            ..ZoneConfig::default()
-        });
         Self {
             server,
             metrics: Metrics::default(),
-            zone: Arc::new(Mutex::new(zone)),
+            zone: Arc::new(Mutex::new(Zone::new(zone_config()))),
             always: Arc::default(),
             broken: Arc::default(),
             other: None,
@@ -106,7 +105,8 @@ impl Stage {
         }
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
-            ["start"] => self.start(),
+            ["start"] => self.start(Wanted::default()),
+            ["start", "with", "pods"] => self.start_with_pods(),
             ["wait", time] => {
                 let seconds = time.trim_end_matches('s').parse().expect("seconds");
                 tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
@@ -116,6 +116,12 @@ impl Stage {
             ["counted", what, times] => return self.counted(what, times),
             ["cut"] => self.server.lock().cut(),
             ["forget"] => self.server.lock().forget(),
+            ["aged", watch, time] => return self.aged(watch, time),
+            ["part" | "meet"] => {
+                let mut server = self.server.lock();
+                server.partitioned = words[0] == "part";
+                server.frozen = server.partitioned;
+            }
             ["freeze"] => self.server.lock().frozen = true,
             ["thaw"] => self.server.lock().frozen = false,
             ["refuse", "nothing"] => self.server.lock().refused = None,
@@ -169,8 +175,9 @@ impl Stage {
             ["slice", name, "by", by, "of", of, addresses @ ..] => {
                 put(SLICES, slice(name, of, by, addresses));
             }
+            ["pod", name, address, phase] => put(PODS, pod(name, address, phase)),
             ["delete", "everything", "in", name] => {
-                for path in [SERVICES, SLICES] {
+                for path in [SERVICES, SLICES, PODS] {
                     for key in server.keys(path) {
                         if key.0 == *name {
                             server.change(path, key, None, quietly);
@@ -193,7 +200,11 @@ impl Stage {
                 );
             }
             ["delete", kind, name] => {
-                let path = if *kind == "slice" { SLICES } else { SERVICES };
+                let path = match *kind {
+                    "slice" => SLICES,
+                    "pod" => PODS,
+                    _ => SERVICES,
+                };
                 let key = key(name);
                 assert!(server.object(path, &key).is_some(), "it is there");
                 server.change(path, key, None, quietly);
@@ -202,10 +213,25 @@ impl Stage {
         }
     }
 
-    fn start(&mut self) {
+    fn start_with_pods(&mut self) {
+        let config = ZoneConfig {
+            shown: Shown {
+                pods: Pods::Verified,
+                ..Shown::default()
+            },
+            ..zone_config()
+        };
+        *self.zone.lock().expect("no panic") = Zone::new(config);
+        self.start(Wanted {
+            pods: true,
+            ..Wanted::default()
+        });
+    }
+
+    fn start(&mut self, wanted: Wanted) {
         let connection = Connection::of_client(Client::new(self.server.router(), "default"));
         let metrics = self.metrics.of::<ClusterMetrics>();
-        let cluster = Cluster::new(connection, Wanted::default(), metrics);
+        let cluster = Cluster::new(connection, wanted, metrics);
         let (sender, mut batches) = mpsc::channel(16);
         tokio::spawn(cluster.run(sender, CancellationToken::new()));
         let (zone, always) = (Arc::clone(&self.zone), Arc::clone(&self.always));
@@ -251,6 +277,18 @@ impl Stage {
         }
     }
 
+    fn aged(&self, watch: &str, time: &str) -> Result<(), String> {
+        const SLACK: f64 = 60.0;
+        let time: f64 = time.trim_end_matches('s').parse().expect("seconds");
+        let text = self.metrics.text();
+        let begin = format!("hopzero_kubernetes_data_age_seconds{{watch=\"{watch}\"}} ");
+        let age: Option<f64> = (text.lines())
+            .find_map(|line| line.strip_prefix(&begin))
+            .and_then(|age| age.parse().ok());
+        let is_so = age.is_some_and(|age| (time - SLACK..=time + SLACK).contains(&age));
+        is_so.then_some(()).ok_or_else(|| format!("{age:?}"))
+    }
+
     fn counted(&self, what: &str, times: &str) -> Result<(), String> {
         let what = what
             .replace("repairs", "audit_repairs_total")
@@ -274,12 +312,22 @@ impl Stage {
     }
 }
 
+fn zone_config() -> ZoneConfig {
+    ZoneConfig {
+        origin: Name::from_ascii("cluster.local.").expect("a name"),
+        ttl: 5,
+        ..ZoneConfig::default()
+    }
+}
+
+const PODS: &str = "/api/v1/pods";
 const NAMESPACES: &str = "/api/v1/namespaces";
 const SERVICES: &str = "/api/v1/services";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 
 fn ask(zone: &Zone, name: &str) -> String {
-    let name = Name::from_ascii(format!("{name}.svc.cluster.local.")).expect("a name");
+    let below = if name.ends_with(".pod") { "" } else { ".svc" };
+    let name = Name::from_ascii(format!("{name}{below}.cluster.local.")).expect("a name");
     let answer = zone.lookup(&name, RecordType::A).expect("a name of ours");
     if answer.answers.is_empty() {
         return match answer.rcode.low() {
@@ -315,6 +363,14 @@ fn service(name: &str, address: &str) -> ((String, String), Value) {
             "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "web"}]},
         "status": {"loadBalancer": {}},
     });
+    (key, object)
+}
+
+fn pod(name: &str, address: &str, phase: &str) -> ((String, String), Value) {
+    let key = key(name);
+    let object = json!({"metadata": {"name": key.1, "namespace": key.0},
+        "spec": {"containers": [{"name": "web", "image": "web"}]},
+        "status": {"phase": phase, "podIP": address, "podIPs": [{"ip": address}], "hostIP": "10.0.0.1"}});
     (key, object)
 }
 

@@ -59,6 +59,8 @@ pub struct Server {
     pub streams_lists: bool,
     /// Watches neither say anything nor end.
     pub frozen: bool,
+    /// Nothing that is asked arrives.
+    pub partitioned: bool,
     /// Which requests are refused, and how.
     pub refused: Option<(String, u16)>,
     /// What was asked.
@@ -208,6 +210,9 @@ async fn answer(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
+    if shared.lock().partitioned {
+        return std::future::pending().await;
+    }
     let mut server = shared.lock();
     let path = uri.path();
     if path == "/version" {
