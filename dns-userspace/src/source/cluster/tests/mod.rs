@@ -1,5 +1,6 @@
 //! Every fault of an API server, as a script with what the zone says meanwhile.
 
+mod access;
 mod script;
 mod server;
 
