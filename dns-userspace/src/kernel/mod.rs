@@ -13,6 +13,7 @@
 //! | `foreign` | other agents' programs, by name |
 //! | `control`, `lease`, `switch`, `grace` | what the programs are told, for how long they believe it, and how they are waited for |
 //! | `counters`, `status` | what is told of them |
+//! | `survey` | what a node looks like, for `hopzero check` |
 
 mod attach;
 mod clsact;
@@ -31,6 +32,7 @@ mod probe;
 mod route;
 mod select;
 mod status;
+pub mod survey;
 mod switch;
 mod tally;
 
@@ -60,7 +62,7 @@ pub use lease::{LEASE_DEFAULT, RENEWED_EVERY};
 pub use links::{Changes, Link, Pod, Watch};
 pub use object::OBJECT;
 pub use route::device_towards;
-pub use select::{NetworkPlugin, Place, PlaceError, Pods, Selection, device, pattern};
+pub use select::{BRIDGES, NetworkPlugin, Place, PlaceError, Pods, Selection, device, pattern};
 pub use status::Status;
 pub use switch::{HookSwitch, Switch, SwitchError, Switched, Target};
 
