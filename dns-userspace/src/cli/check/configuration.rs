@@ -1,5 +1,7 @@
 //! The Corefile: of a file, or of the cluster's `ConfigMap`.
 
+use std::path::{Path, PathBuf};
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 
@@ -8,17 +10,28 @@ use super::{
     surroundings::Surroundings,
 };
 use crate::{
-    cli::accelerate::{config::of_map, objects::Wanted},
+    cli::accelerate::{Named, config::of_map, objects::Wanted},
     corefile::Corefile,
     plugin::{Environment, builder::PORT_DEFAULT},
     server::Servers,
 };
 
+/// Where the chart and the Debian package have it for `hopzero serve`.
+const OURS: &str = "/etc/hopzero/Corefile";
+
+/// The file; `None`: the `ConfigMap` is meant.
+fn file(surroundings: &Surroundings) -> Option<PathBuf> {
+    let args = &surroundings.args;
+    let ours = || (args.config_map.is_none() && Path::new(OURS).is_file()).then(|| OURS.into());
+    args.conf.clone().or_else(ours)
+}
+
 pub(super) async fn corefile(surroundings: &mut Surroundings) -> Outcome {
     let args = surroundings.args.clone();
-    let (named, read) = match &args.conf {
+    let (named, read) = match file(surroundings) {
         Some(path) => {
-            let read = Corefile::read(path).map_err(|error| error.report(false));
+            surroundings.is_served_here = true;
+            let read = Corefile::read(&path).map_err(|error| error.report(false));
             (path.display().to_string(), read)
         }
         None => {
@@ -26,7 +39,11 @@ pub(super) async fn corefile(surroundings: &mut Surroundings) -> Outcome {
                 surroundings.corefile = Err(why.clone());
                 return Outcome::skipped(format!("{why}; a file can be given by --conf"));
             }
-            let map = &args.config_map;
+            let default = Named {
+                namespace: "kube-system".to_owned(),
+                name: "coredns".to_owned(),
+            };
+            let map = args.config_map.as_ref().unwrap_or(&default);
             let wanted = Wanted::one(map);
             let listed = surroundings.list::<ConfigMap>(Some(&map.namespace), &wanted);
             let read = match listed.await {

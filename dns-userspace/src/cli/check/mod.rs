@@ -109,19 +109,19 @@ pub(super) struct Args {
     #[arg(long, value_name = "CIDR", help_heading = "Cluster")]
     pod_cidr: Vec<IpNet>,
 
-    /// Corefile of the cluster's DNS [default: that of --config-map].
+    /// Corefile of the cluster's DNS [default: /etc/hopzero/Corefile if there is one, as in the pods of `hopzero serve`; else that of
+    /// --config-map].
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     conf: Option<PathBuf>,
 
-    /// `ConfigMap` with the Corefile.
+    /// `ConfigMap` with the Corefile [default: kube-system/coredns].
     #[arg(
         long,
         value_name = "NAMESPACE/NAME",
-        default_value = "kube-system/coredns",
         conflicts_with = "conf",
         help_heading = "Configuration"
     )]
-    config_map: Named,
+    config_map: Option<Named>,
 
     /// The resolv.conf that pods get which do not use the cluster's DNS, CoreDNS's own among them [default: in a pod
     /// /etc/resolv.conf, else the kubelet's resolvConf].

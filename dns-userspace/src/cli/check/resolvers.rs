@@ -45,11 +45,9 @@ fn node_file(surroundings: &Surroundings) -> PathBuf {
     (given.or_else(of_kubelet)).unwrap_or_else(|| RESOLV_CONF.into())
 }
 
-/// Whether who asks this address asks himself.
-fn is_loop(surroundings: &Surroundings, address: IpAddr) -> bool {
-    address.is_loopback()
-        || surroundings.dns_addresses.contains(&address)
-        || surroundings.endpoints.contains(&address)
+/// Whether the cluster's DNS is behind this address.
+fn is_own(surroundings: &Surroundings, address: IpAddr) -> bool {
+    surroundings.dns_addresses.contains(&address) || surroundings.endpoints.contains(&address)
 }
 
 pub(super) async fn of_node(surroundings: &mut Surroundings) -> Outcome {
@@ -71,7 +69,7 @@ pub(super) async fn of_node(surroundings: &mut Surroundings) -> Outcome {
     let servers: Vec<IpAddr> = nameservers(&text);
     let facts = json!({"file": shown, "nameservers": servers});
     let looping: Vec<String> = (servers.iter())
-        .filter(|server| is_loop(surroundings, **server))
+        .filter(|server| server.is_loopback() || is_own(surroundings, **server))
         .map(IpAddr::to_string)
         .collect();
     let outcome = if !looping.is_empty() {
@@ -148,11 +146,11 @@ fn files_of_pods() -> BTreeMap<u32, Vec<IpAddr>> {
     };
     let mut seen = BTreeMap::new();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut pids: Vec<u32> = processes
+    let mut numbers: Vec<u32> = processes
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
-    pids.sort_unstable();
-    for pid in pids {
+    numbers.sort_unstable();
+    for pid in numbers {
         let Some(namespace) = survey::namespace_of(pid).filter(|id| pods.contains(id)) else {
             continue;
         };
@@ -181,8 +179,12 @@ pub(super) async fn upstreams(surroundings: &mut Surroundings) -> Outcome {
     if all.is_empty() {
         return Outcome::skipped("the configuration forwards to nobody");
     }
+    // On this network loopback may have a resolver; in a pod it is the server itself.
+    let is_loop = |address: IpAddr| {
+        is_own(surroundings, address) || address.is_loopback() && !surroundings.is_served_here
+    };
     let looping: Vec<String> = (all.iter())
-        .filter(|to| is_loop(surroundings, to.ip()) && to.port() == PORT_DEFAULT)
+        .filter(|to| is_loop(to.ip()) && to.port() == PORT_DEFAULT)
         .map(ToString::to_string)
         .collect();
     if !looping.is_empty() {

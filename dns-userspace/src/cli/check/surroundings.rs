@@ -33,6 +33,8 @@ pub(super) struct Surroundings {
     pub endpoints: Vec<IpAddr>,
     /// What the cluster's DNS serves; or why that is not known.
     pub corefile: Result<Corefile, String>,
+    /// It is a file, of a server on this very network; not of one in a pod.
+    pub is_served_here: bool,
 }
 
 impl Surroundings {
@@ -46,6 +48,7 @@ impl Surroundings {
             connection: Err(NOT_LOOKED_AT.to_owned()),
             endpoints: Vec::new(),
             corefile: Err(NOT_LOOKED_AT.to_owned()),
+            is_served_here: false,
         }
     }
 

@@ -101,3 +101,18 @@ pub(super) fn worst(all: &[Checked]) -> Status {
         .find(|status| has(*status))
         .unwrap_or(Status::Ok)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_check() {
+        let page = include_str!("../../../../docs/check.md");
+        let table = page.split("## The checks").nth(1).unwrap_or_default();
+        for check in CHECKS {
+            let row = format!("\n| `{}` | ", check.name);
+            assert_eq!(table.matches(&row).count(), 1, "{}", check.name);
+        }
+    }
+}
