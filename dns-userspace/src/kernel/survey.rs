@@ -1,6 +1,6 @@
 //! What a node looks like to somebody who wants to attach to it: for `hopzero check`, which leaves nothing behind.
 //!
-//! Its self-test answers for an address that nobody asks ([`TESTED_FOR`]), so that no pod's query is answered meanwhile.
+//! Its self-test answers for an address that nobody asks, so that no pod's query is answered meanwhile.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -14,7 +14,7 @@ use hopzero_tests::{
     daemon::{Home, binary},
     loaded::attached,
     namespace::Namespace,
-    network::{DNS_V4, NODE_DEVICE, Network},
+    network::{NODE_DEVICE, Network},
 };
 use serde_json::{Value, json};
 
@@ -87,10 +87,10 @@ impl World {
         let server = &self.server;
         let dns = service(
             "kube-dns",
-            json!({"clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"],
+            &json!({"clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"],
             "ports": [{"name": "dns", "port": 53, "protocol": "UDP"}]}),
         );
-        server.list(SERVICE, &[dns.clone()]);
+        server.list(SERVICE, std::slice::from_ref(&dns));
         server.list(SLICES, &[slice(true)]);
         server.list(
             ALL_SERVICES,
@@ -242,7 +242,7 @@ pub fn corefile(upstream: &str) -> String {
     )
 }
 
-pub fn service(name: &str, spec: Value) -> Value {
+pub fn service(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"name": name, "namespace": "kube-system"}, "spec": spec})
 }
@@ -251,7 +251,7 @@ pub fn service(name: &str, spec: Value) -> Value {
 pub fn headless(families: &Value, policy: &str) -> Value {
     service(
         "db",
-        json!({"clusterIP": "None", "clusterIPs": ["None"], "selector": {"app": "db"},
+        &json!({"clusterIP": "None", "clusterIPs": ["None"], "selector": {"app": "db"},
         "ipFamilies": families, "ipFamilyPolicy": policy}),
     )
 }

@@ -28,30 +28,27 @@ fn file(surroundings: &Surroundings) -> Option<PathBuf> {
 
 pub(super) async fn corefile(surroundings: &mut Surroundings) -> Outcome {
     let args = surroundings.args.clone();
-    let (named, read) = match file(surroundings) {
-        Some(path) => {
-            surroundings.is_served_here = true;
-            let read = Corefile::read(&path).map_err(|error| error.report(false));
-            (path.display().to_string(), read)
+    let (named, read) = if let Some(path) = file(surroundings) {
+        surroundings.is_served_here = true;
+        let read = Corefile::read(&path).map_err(|error| error.report(false));
+        (path.display().to_string(), read)
+    } else {
+        if let Err(why) = &surroundings.connection {
+            surroundings.corefile = Err(why.clone());
+            return Outcome::skipped(format!("{why}; a file can be given by --conf"));
         }
-        None => {
-            if let Err(why) = &surroundings.connection {
-                surroundings.corefile = Err(why.clone());
-                return Outcome::skipped(format!("{why}; a file can be given by --conf"));
-            }
-            let default = Named {
-                namespace: "kube-system".to_owned(),
-                name: "coredns".to_owned(),
-            };
-            let map = args.config_map.as_ref().unwrap_or(&default);
-            let wanted = Wanted::one(map);
-            let listed = surroundings.list::<ConfigMap>(Some(&map.namespace), &wanted);
-            let read = match listed.await {
-                Ok(maps) => of_map(map, maps.first()),
-                Err(error) => Err(format!("the API server does not tell: {error}")),
-            };
-            (format!("ConfigMap {map}"), read)
-        }
+        let default = Named {
+            namespace: "kube-system".to_owned(),
+            name: "coredns".to_owned(),
+        };
+        let map = args.config_map.as_ref().unwrap_or(&default);
+        let wanted = Wanted::one(map);
+        let listed = surroundings.list::<ConfigMap>(Some(&map.namespace), &wanted);
+        let read = match listed.await {
+            Ok(maps) => of_map(map, maps.first()),
+            Err(error) => Err(format!("the API server does not tell: {error}")),
+        };
+        (format!("ConfigMap {map}"), read)
     };
     let read = read.and_then(|corefile| {
         // Some of it may be of use though it cannot be served: the servers that it forwards to are not.

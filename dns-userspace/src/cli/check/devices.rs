@@ -115,9 +115,10 @@ pub(super) async fn self_test(surroundings: &mut Surroundings) -> Outcome {
     if let Some(report) = &surroundings.daemon {
         let kernel = report.kernel.clone().unwrap_or_default();
         let devices = kernel["devices"].as_array().cloned().unwrap_or_default();
-        return match devices.is_empty() {
-            true => Outcome::skipped("a daemon runs, and is attached to no device"),
-            false => judged(&devices, devices.len(), "as the daemon says"),
+        return if devices.is_empty() {
+            Outcome::skipped("a daemon runs, and is attached to no device")
+        } else {
+            judged(&devices, devices.len(), "as the daemon says")
         };
     }
     if !survey::missing_capabilities().is_empty() {
