@@ -4,6 +4,7 @@
 mod accelerate;
 mod check;
 mod churn;
+mod local;
 mod throughput;
 mod world;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let tests = [check.unless(skipped.clone()), test.unless(skipped)]
         .into_iter()
         .chain(churn::tests())
-        .chain(throughput::tests());
+        .chain(throughput::tests())
+        .chain(local::tests());
     harness::run_in_namespaces(tests)
 }

@@ -53,6 +53,16 @@ pub enum KernelError {
         /// What it said.
         source: io::Error,
     },
+    /// `--local-address` cannot be made.
+    #[error(
+        "cannot make the address {address}: {source}; --local-address needs CAP_NET_ADMIN (without it: `ip address add {address} dev lo`, and --listen)"
+    )]
+    LocalAddress {
+        /// It.
+        address: std::net::IpAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The programs that run cannot be waited for.
     #[error("cannot wait for the programs that run: {source}")]
     Grace {

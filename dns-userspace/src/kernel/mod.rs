@@ -12,6 +12,7 @@
 //! | `probe` | a query is sent through a device, and has to come back |
 //! | `foreign` | other agents' programs, by name |
 //! | `control`, `lease`, `switch`, `grace` | what the programs are told, for how long they believe it, and how they are waited for |
+//! | `local` | addresses of the node's own, for a server that listens there |
 //! | `counters`, `status` | what is told of them |
 //! | `survey` | what a node looks like, for `hopzero check` |
 
@@ -26,6 +27,7 @@ mod foreign;
 mod grace;
 mod lease;
 mod links;
+mod local;
 mod netlink;
 mod object;
 mod probe;
@@ -60,6 +62,7 @@ pub use error::KernelError;
 pub use follow::Follower;
 pub use lease::{LEASE_DEFAULT, RENEWED_EVERY};
 pub use links::{Changes, Link, Pod, Watch};
+pub use local::{LocalAddresses, remove_local_addresses};
 pub use object::OBJECT;
 pub use route::device_towards;
 pub use select::{BRIDGES, NetworkPlugin, Place, PlaceError, Pods, Selection, device, pattern};
