@@ -195,7 +195,7 @@ fn understood(corefile: &str) -> Result<()> {
 fn serve_dual() -> Result<()> {
     let objects = Objects::new(&[
         "--set",
-        "mode=serve,cluster.dnsAddresses={10.96.0.10,fd00:10:96::a},serve.bind={eth0,lo},serve.pods=verified",
+        "mode=serve,cluster.dnsAddresses={10.96.0.10,fd00:10:96::a},serve.bind={eth0,lo},serve.localAddresses={169.254.20.10},serve.pods=verified",
         "--set",
         "serve.stubDomains.example\\.internal={10.1.2.3,10.1.2.4},serve.service.trafficDistribution=PreferSameNode",
         "--set",
@@ -216,7 +216,7 @@ fn serve_dual() -> Result<()> {
     )?;
     let corefile = objects.corefile()?;
     for line in [
-        "    bind eth0 lo\n",
+        "    bind eth0 lo 169.254.20.10\n",
         "\nexample.internal:53 {\n",
         "    forward . 10.1.2.3 10.1.2.4 {\n",
         "    prometheus :9253\n",

@@ -1,6 +1,7 @@
 //! Real sockets across network namespaces: a pod asks, and its node's kernel or socket answers.
 
 mod answers;
+mod check;
 mod clsact;
 mod corefile;
 mod edits;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         selftest::tests(),
         others::tests(),
         clsact::tests(),
+        check::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())
 }

@@ -46,19 +46,19 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// Another agent's programs.
-struct Foreign {
+pub struct Foreign {
     programs: Ebpf,
 }
 
 impl Foreign {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/hopzero-foreign.o");
         let programs = Ebpf::load_file(object)?;
         Ok(Foreign { programs })
     }
 
     /// At the ingress of the node's end; its number.
-    fn tc(&mut self, node: &Namespace, name: &str, options: TcAttachOptions) -> Result<u32> {
+    pub fn tc(&mut self, node: &Namespace, name: &str, options: TcAttachOptions) -> Result<u32> {
         let program = self.programs.program_mut(name).context("no program")?;
         let program: &mut SchedClassifier = program.try_into()?;
         program.load()?;
@@ -70,7 +70,7 @@ impl Foreign {
         Ok(id)
     }
 
-    fn xdp(&mut self, node: &Namespace) -> Result<u32> {
+    pub fn xdp(&mut self, node: &Namespace) -> Result<u32> {
         let program = self
             .programs
             .program_mut("foreign_xdp")

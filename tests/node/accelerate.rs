@@ -115,7 +115,7 @@ fn ask(pod: &Pod, name: &str) -> Result<String> {
 }
 
 /// Waits until queries that were sent through so many devices have come back.
-fn active(daemon: &Daemon, devices: usize) -> Result<()> {
+pub fn active(daemon: &Daemon, devices: usize) -> Result<()> {
     until("the devices are active", daemon, || {
         let kernel = daemon.report()?.kernel.unwrap_or_default();
         let listed = kernel["devices"].as_array().cloned().unwrap_or_default();

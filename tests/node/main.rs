@@ -2,7 +2,9 @@
 //! the same before, while and after, and what the kernel answers leaves no connection in the node's account.
 
 mod accelerate;
+mod check;
 mod churn;
+mod local;
 mod throughput;
 mod world;
 
@@ -17,12 +19,15 @@ fn main() -> ExitCode {
     let programs = peer::coredns().and_then(|coredns| Ok((coredns, plane::binary()?)));
     let skipped = programs.as_ref().err().map(ToString::to_string);
     let (coredns, plane) = programs.unwrap_or_default();
+    let (own_coredns, own_plane) = (coredns.clone(), plane.clone());
+    let check = Test::new("node::check", move || check::test(&own_coredns, &own_plane));
     let test = Test::new("node::accelerate", move || {
         accelerate::test(&coredns, &plane)
     });
-    let tests = [test.unless(skipped)]
+    let tests = [check.unless(skipped.clone()), test.unless(skipped)]
         .into_iter()
         .chain(churn::tests())
-        .chain(throughput::tests());
+        .chain(throughput::tests())
+        .chain(local::tests());
     harness::run_in_namespaces(tests)
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod accelerate;
+mod check;
 mod check_config;
 mod kernel;
 mod query;
@@ -34,6 +35,9 @@ Examples:
   Stop answering in the kernel, at once:
     hopzero kernel off
 
+  Something does not work:
+    hopzero check
+
 `hopzero help COMMAND` says more about each command.";
 
 /// Kubernetes DNS, answered in the kernel where a pod's query is first seen.
@@ -51,6 +55,7 @@ enum Command {
     Query(query::Args),
     Status(status::Args),
     Stats(stats::Args),
+    Check(Box<check::Args>),
     CheckConfig(check_config::Args),
     Kernel(kernel::Args),
     Rbac(rbac::Args),
@@ -64,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Query(args) => query::main(&args),
         Command::Status(args) => Ok(status::main(&args)),
         Command::Stats(args) => stats::main(&args),
+        Command::Check(args) => check::main(*args),
         Command::CheckConfig(args) => check_config::main(&args),
         Command::Kernel(args) => kernel::main(args),
         Command::Rbac(args) => rbac::main(&args),

@@ -53,6 +53,16 @@ pub enum KernelError {
         /// What it said.
         source: io::Error,
     },
+    /// `--local-address` cannot be made.
+    #[error(
+        "cannot make the address {address}: {source}; --local-address needs CAP_NET_ADMIN (without it: `ip address add {address} dev lo`, and --listen)"
+    )]
+    LocalAddress {
+        /// It.
+        address: std::net::IpAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The programs that run cannot be waited for.
     #[error("cannot wait for the programs that run: {source}")]
     Grace {
@@ -206,20 +216,27 @@ const NEEDED: [(Capability, &str, &str); 3] = [
 ];
 const SETCAP: &str = "cap_bpf,cap_net_admin,cap_perfmon";
 
+/// Those that this process lacks, each with what it is for.
+pub(super) fn missing_capabilities() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
+    (NEEDED.into_iter())
+        .filter(move |(capability, ..)| {
+            // CAP_SYS_ADMIN contains the two that were split from it in Linux 5.8.
+            let contained = *capability != Capability::CAP_NET_ADMIN
+                && held.contains(&Capability::CAP_SYS_ADMIN);
+            !contained && !held.contains(capability)
+        })
+        .map(|(_, name, purpose)| (name, purpose))
+}
+
 /// Names the first capability that is missing.
 pub(super) fn check_capabilities() -> Result<(), KernelError> {
-    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
-    for (capability, missing, purpose) in NEEDED {
-        // CAP_SYS_ADMIN contains the two that were split from it in Linux 5.8.
-        let contained =
-            capability != Capability::CAP_NET_ADMIN && held.contains(&Capability::CAP_SYS_ADMIN);
-        if !contained && !held.contains(&capability) {
-            return Err(KernelError::Capability {
-                missing,
-                purpose,
-                setcap: SETCAP,
-            });
-        }
+    match missing_capabilities().next() {
+        None => Ok(()),
+        Some((missing, purpose)) => Err(KernelError::Capability {
+            missing,
+            purpose,
+            setcap: SETCAP,
+        }),
     }
-    Ok(())
 }

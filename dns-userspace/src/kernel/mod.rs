@@ -12,7 +12,9 @@
 //! | `probe` | a query is sent through a device, and has to come back |
 //! | `foreign` | other agents' programs, by name |
 //! | `control`, `lease`, `switch`, `grace` | what the programs are told, for how long they believe it, and how they are waited for |
+//! | `local` | addresses of the node's own, for a server that listens there |
 //! | `counters`, `status` | what is told of them |
+//! | `survey` | what a node looks like, for `hopzero check` |
 
 mod attach;
 mod clsact;
@@ -25,12 +27,14 @@ mod foreign;
 mod grace;
 mod lease;
 mod links;
+mod local;
 mod netlink;
 mod object;
 mod probe;
 mod route;
 mod select;
 mod status;
+pub mod survey;
 mod switch;
 mod tally;
 
@@ -58,9 +62,10 @@ pub use error::KernelError;
 pub use follow::Follower;
 pub use lease::{LEASE_DEFAULT, RENEWED_EVERY};
 pub use links::{Changes, Link, Pod, Watch};
+pub use local::{LocalAddresses, remove_local_addresses};
 pub use object::OBJECT;
 pub use route::device_towards;
-pub use select::{NetworkPlugin, Place, PlaceError, Pods, Selection, device, pattern};
+pub use select::{BRIDGES, NetworkPlugin, Place, PlaceError, Pods, Selection, device, pattern};
 pub use status::Status;
 pub use switch::{HookSwitch, Switch, SwitchError, Switched, Target};
 

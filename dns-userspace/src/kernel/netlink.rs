@@ -3,8 +3,8 @@
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -64,6 +64,14 @@ pub(super) fn dump(question: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlink
 /// What the kernel says.
 pub(super) fn request(question: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
     ask(question, NLM_F_ACK)
+}
+
+/// Makes one thing, which must not be there.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn create(thing: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+    ask(thing, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL)
 }
 
 fn ask(question: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {

@@ -56,7 +56,7 @@ const PLUGINS: [(&str, NetworkPlugin); 6] = [
     ("aws", NetworkPlugin::Aws),
 ];
 /// Bridges that pods are ports of.
-const BRIDGES: [&str; 2] = ["cni0", "cbr0"];
+pub const BRIDGES: [&str; 2] = ["cni0", "cbr0"];
 
 /// Which of the devices that come are pods'.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

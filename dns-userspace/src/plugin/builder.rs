@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Plugin,
     clusters::{Clusters, ShowsOther},
-    forward::Timeouts,
+    forward::{self, Timeouts},
     kubernetes::ApiServer,
     metrics::Metrics,
     table::{self, DIRECTIVES, Support},
@@ -46,6 +46,8 @@ pub struct Environment {
     pub api_server: ApiServer,
     /// How long `forward` waits, where no property says it.
     pub timeouts: Timeouts,
+    /// Whom `forward` asks.
+    pub upstreams: forward::Known,
 }
 
 /// Where a plugin says that it touches other names than before.

@@ -45,7 +45,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ .Values.serve.corefile | trim }}
 {{- else -}}
 .:53 {
-    bind {{ join " " .Values.serve.bind }}
+    bind {{ concat .Values.serve.bind .Values.serve.localAddresses | join " " }}
     errors
     health 127.0.0.1:{{ .Values.serve.ports.health }} {
         lameduck 5s
@@ -67,7 +67,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 }
 {{- range $domain, $servers := .Values.serve.stubDomains }}
 {{ $domain }}:53 {
-    bind {{ join " " $.Values.serve.bind }}
+    bind {{ concat $.Values.serve.bind $.Values.serve.localAddresses | join " " }}
     errors
     cache {{ $.Values.serve.cacheSeconds }}
     forward . {{ join " " $servers }} {

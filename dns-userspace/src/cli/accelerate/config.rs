@@ -40,7 +40,7 @@ pub(super) enum Place {
 }
 
 /// What was read, or why not.
-pub(super) type Read = Result<Corefile, String>;
+pub(in crate::cli) type Read = Result<Corefile, String>;
 
 impl Place {
     /// Reads it, now and after each change, for ever. (The same may come twice.)
@@ -65,7 +65,7 @@ impl Place {
     }
 }
 
-fn of_map(named: &Named, map: Option<&ConfigMap>) -> Read {
+pub(in crate::cli) fn of_map(named: &Named, map: Option<&ConfigMap>) -> Read {
     let Some(map) = map else {
         return Err(format!(
             "there is no ConfigMap {named}: name that of the cluster's CoreDNS with --config-map, or its file with --conf"

@@ -1,9 +1,9 @@
 //! `hopzero accelerate`: answers in the kernel what the cluster's CoreDNS would answer, and leaves everything else to it.
 
-mod config;
-mod objects;
+pub(super) mod config;
+pub(super) mod objects;
 mod run;
-mod service;
+pub(super) mod service;
 
 use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 

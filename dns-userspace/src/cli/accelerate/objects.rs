@@ -27,7 +27,7 @@ const PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// Which ones.
 #[derive(Clone)]
-pub(super) struct Wanted {
+pub(in crate::cli) struct Wanted {
     pub namespace: String,
     /// By name: one.
     pub fields: Option<String>,
@@ -41,6 +41,15 @@ impl Wanted {
             namespace: named.namespace.clone(),
             fields: Some(format!("metadata.name={}", named.name)),
             labels: None,
+        }
+    }
+
+    /// How they are listed.
+    pub fn list(&self) -> ListParams {
+        ListParams {
+            field_selector: self.fields.clone(),
+            label_selector: self.labels.clone(),
+            ..ListParams::default()
         }
     }
 }
@@ -83,11 +92,7 @@ where
         + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(connection.client(), &wanted.namespace);
-    let list = ListParams {
-        field_selector: wanted.fields.clone(),
-        label_selector: wanted.labels.clone(),
-        ..ListParams::default()
-    };
+    let list = wanted.list();
     let listed = timeout(ANSWER_MAX, api.list(&list)).await;
     let listed = listed
         .map_err(|_| "no answer".to_owned())?

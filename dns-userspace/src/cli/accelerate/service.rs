@@ -21,7 +21,7 @@ use super::{
 use crate::source::cluster::Connection;
 
 /// The label of a slice that says whose it is.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(in crate::cli) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The port of queries that the programs look at.
 const PORT: i32 = 53;
 
@@ -93,7 +93,8 @@ pub(super) async fn follow(
     tokio::join!(services, slices);
 }
 
-fn own_addresses(service: &Service) -> Vec<IpAddr> {
+/// Those to which queries are sent.
+pub(in crate::cli) fn own_addresses(service: &Service) -> Vec<IpAddr> {
     let Some(spec) = &service.spec else {
         return Vec::new();
     };
@@ -120,7 +121,7 @@ fn own_addresses(service: &Service) -> Vec<IpAddr> {
 }
 
 /// Those that take queries at port 53.
-fn endpoints(slice: &EndpointSlice) -> Vec<IpAddr> {
+pub(in crate::cli) fn endpoints(slice: &EndpointSlice) -> Vec<IpAddr> {
     let is_dns = slice.ports.iter().flatten().any(|port| {
         port.port == Some(PORT)
             && port

@@ -66,9 +66,41 @@ pub(in crate::cli) fn parse_destination(text: &str) -> Result<IpAddr, String> {
     Ok(address)
 }
 
+/// An address that a server can have on every node.
+pub(super) fn parse_local(text: &str) -> Result<IpAddr, String> {
+    let address = parse_destination(text)?;
+    let is_elsewhere =
+        address.is_loopback() || matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    if is_elsewhere {
+        return Err(
+            "expected an address that pods can ask, such as 169.254.20.10 or fd00::10".to_owned(),
+        );
+    }
+    Ok(address)
+}
+
+/// Where something is attached, queries to these addresses are answered, too.
+pub(super) fn answer_for_too(options: &mut Options, addresses: &[IpAddr]) {
+    for address in addresses {
+        if !options.answer_for.contains(address) {
+            options.answer_for.push(*address);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn local_addresses() {
+        for valid in ["169.254.20.10", "10.96.0.10", "fd00::10"] {
+            assert!(parse_local(valid).is_ok(), "{valid}");
+        }
+        for invalid in ["127.0.0.53", "::1", "fe80::1", "0.0.0.0", "dns"] {
+            assert!(parse_local(invalid).is_err(), "{invalid}");
+        }
+    }
 
     #[test]
     fn destinations() {

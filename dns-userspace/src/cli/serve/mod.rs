@@ -25,6 +25,7 @@ use crate::{
         Selection, device_towards,
     },
     logging::{self, LogFormat},
+    plugin::builder::PORT_DEFAULT,
     zone::ZoneConfig,
 };
 
@@ -58,6 +59,9 @@ Examples:
   The same for every pod of the node as it comes, but for those with their own resolver:
     hopzero serve --conf Corefile --attach pods --exclude 'vethdns*' --answer-for 10.96.0.10
 
+  On an address that every node has, as a cache on the node would:
+    hopzero serve --kubeconfig ~/.kube/config --local-address 169.254.20.10 --attach pods
+
   On a card, in VLAN 100 and without a tag, 50 denials or large answers a second to a /24:
     hopzero serve --manifests ./manifests --attach eth0 --answer-for 10.96.0.10 \\
         --vlan 100 --rate-limit 50
@@ -78,6 +82,12 @@ pub(super) struct Args {
     /// Address and port to serve over UDP and TCP. May be given several times.
     #[arg(long, value_name = "ADDR:PORT", default_value = super::SERVER_DEFAULT, value_parser = super::parse_socket)]
     listen: Vec<SocketAddr>,
+
+    /// Address of this node's own, such as 169.254.20.10: made on a device of ours (hopzero0; on lo where the kernel has no
+    /// dummy devices), served at port 53, answered for in the kernel with --attach, and removed at the end. With --conf a
+    /// server block has to be bound to it. May be given several times.
+    #[arg(long, value_name = "IP", value_parser = kernel::parse_local)]
+    local_address: Vec<IpAddr>,
 
     /// The cluster's domain.
     #[arg(long, value_name = "NAME", default_value = "cluster.local", value_parser = parse_zone)]
@@ -219,6 +229,7 @@ struct Options {
     conf: Option<PathBuf>,
     source: source::SourceArgs,
     listen: Vec<SocketAddr>,
+    local: Vec<IpAddr>,
     zone: ZoneConfig,
     control: Option<PathBuf>,
     rotate: bool,
@@ -233,16 +244,25 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     logging::init(log_format, args.log_level.as_deref())
         .unwrap_or_else(|error| usage(ErrorKind::InvalidValue, error));
     let rotate = args.loadbalance == Switch::On;
-    let kernel = args.kernel.options(rotate)?;
+    let mut kernel = args.kernel.options(rotate)?;
+    let local = args.local_address;
+    kernel::answer_for_too(&mut kernel, &local);
     kernel::check(&kernel).unwrap_or_else(|error| usage(ErrorKind::MissingRequiredArgument, error));
     // A Corefile may say where the cluster is.
     if args.conf.is_none() && !args.source.is_known() {
         usage(ErrorKind::MissingRequiredArgument, source::NO_SOURCE);
     }
+    let mut listen = args.listen;
+    listen.extend(
+        local
+            .iter()
+            .map(|address| SocketAddr::new(*address, PORT_DEFAULT)),
+    );
     let options = Options {
+        local,
         conf: args.conf,
         source: args.source,
-        listen: args.listen,
+        listen,
         zone: ZoneConfig {
             origin: args.zone,
             reverse: args.reverse_zone,

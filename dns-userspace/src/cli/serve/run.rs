@@ -36,7 +36,9 @@ use super::{
 };
 use crate::{
     control::{self, ClusterReport, Control, Reply, Report, Request, SwitchReply},
-    kernel::{Changes, Follower, Options as KernelOptions, Selection, SwitchError, Watch},
+    kernel::{
+        Changes, Follower, LocalAddresses, Options as KernelOptions, Selection, SwitchError, Watch,
+    },
     plugin::clusters::Clusters,
     socket::SocketCounters,
     source::{Source, cluster::ClusterMetrics},
@@ -60,6 +62,8 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     allow_files();
     // First, so that a signal during the start is not lost.
     let signals = Signals::new()?;
+    // They go when this function ends, however that is.
+    let _local = LocalAddresses::take(&options.local)?;
     let sites = match &options.conf {
         Some(path) => Sites::of_corefile(path, &options.kernel.answer_for)?,
         None => Sites::of_zone(options.listen, options.zone, options.rotate)?,

@@ -51,6 +51,7 @@
 mod ahead;
 mod error;
 mod flight;
+mod known;
 mod lane;
 pub(super) mod message;
 mod patience;
@@ -78,7 +79,9 @@ use async_trait::async_trait;
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 
 pub use ahead::{Ahead, Landed};
+pub use known::Known;
 pub(super) use setup::setup;
+pub use to::nameservers;
 pub use udp::Batch;
 
 use self::{

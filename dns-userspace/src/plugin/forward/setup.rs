@@ -60,6 +60,7 @@ fn read(builder: &Builder<'_>, directive: &Directive, has_next: bool) -> Result<
     }
     let counters = builder.environment.metrics.of::<Arc<ForwardCounters>>();
     let upstreams = upstreams(builder, directive, to, &properties, &counters)?;
+    builder.environment.upstreams.add(&upstreams);
     let attempts = ATTEMPTS_PER_UPSTREAM * upstreams.len();
     Ok(Forward(Arc::new(Inner {
         from: wire::lower_name(&from).into(),

@@ -54,7 +54,13 @@ pub fn read(word: &Word) -> Result<Vec<To>, Fault> {
         }]);
     }
     match fs::read_to_string(rest) {
-        Ok(text) => Ok(nameservers(&text)),
+        Ok(text) => Ok((nameservers(&text).into_iter())
+            .map(|ip| To {
+                address: SocketAddr::new(ip, PORT_DNS),
+                tls: false,
+                server_name: None,
+            })
+            .collect()),
         Err(error) => Err(Fault::new(
             word.span,
             format!("`{rest}` is not an address, and cannot be read as a file: {error}"),
@@ -93,18 +99,13 @@ fn address(text: &str, port_default: u16) -> Option<(SocketAddr, Option<String>)
 }
 
 /// The servers of a resolver's configuration, see resolv.conf(5).
-fn nameservers(text: &str) -> Vec<To> {
+pub fn nameservers(text: &str) -> Vec<IpAddr> {
     text.lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();
             let address = words.next().filter(|word| *word == "nameserver");
             let address = address.and_then(|_| words.next())?;
-            let ip = address.split('%').next()?.parse().ok()?;
-            Some(To {
-                address: SocketAddr::new(ip, PORT_DNS),
-                tls: false,
-                server_name: None,
-            })
+            address.split('%').next()?.parse().ok()
         })
         .collect()
 }

@@ -195,7 +195,7 @@ impl Upstream {
     }
 
     /// Any reply shows that it is there, whatever it says.
-    async fn probe(&self) -> Result<(), ExchangeError> {
+    pub async fn probe(&self) -> Result<(), ExchangeError> {
         const IN: u16 = 1;
         let HealthConfig {
             timeout,
