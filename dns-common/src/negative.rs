@@ -48,8 +48,10 @@
 //! passes.
 
 use crate::{
-    layout::{Control, Entry, Scratch, ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry},
-    limits::{HEADER_BYTES, LABELS_MAX, NAME_BYTES_MAX, NAME_WORDS_MAX},
+    layout::{
+        Control, Entry, FLAG_ALIAS, Scratch, ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry,
+    },
+    limits::{ALIAS_WORDS_MAX, HEADER_BYTES, LABELS_MAX, NAME_BYTES_MAX, NAME_WORDS_MAX},
     lookup::{self, Table},
     packet::{launder, opaque},
     reason::Reason,
@@ -62,13 +64,35 @@ const TYPE_SOA: u16 = 6;
 /// A compression pointer, the SOA's owner.
 const POINTER_BYTES: u32 = 2;
 
-/// The zone of the record in `scratch`, which has no records of the type: NODATA.
+/// The zone of the record in `scratch`, which has no records of the type: NODATA. If the name is an alias, the answer
+/// begins with its CNAME (RFC 2308 section 2.2), which is put aside: the SOA is copied to where it stands.
 #[inline(always)]
-pub fn no_data(scratch: &Scratch) -> Denial {
+pub fn no_data(scratch: &mut Scratch) -> Denial {
+    let header = Header::of(scratch);
+    let alias_len = if header.flags() & FLAG_ALIAS == 0 {
+        0
+    } else {
+        put_alias_aside(header, scratch)
+    };
     Denial {
-        zone: Header::of(scratch).zone() as usize,
+        zone: header.zone() as usize,
         rcode: NOERROR,
+        alias_len,
     }
+}
+
+/// The bytes of the CNAME in the record.
+#[inline(always)]
+fn put_alias_aside(header: Header, scratch: &mut Scratch) -> u32 {
+    let (word, len) = (header.other_word() + 1, header.other_len());
+    for index in 0..ALIAS_WORDS_MAX {
+        if index * 8 >= len {
+            break;
+        }
+        let record = scratch.record.get(opaque(word + index));
+        scratch.alias[index] = record.copied().unwrap_or(0);
+    }
+    len as u32
 }
 
 /// The zone that denies the name in `scratch`, which the index does not have: NXDOMAIN.
@@ -95,6 +119,7 @@ pub fn no_name(control: &Control, scratch: &Scratch) -> Result<Denial, Reason> {
         return Ok(Denial {
             zone: index,
             rcode: NXDOMAIN,
+            alias_len: 0,
         });
     }
     Err(Reason::UnknownName)
@@ -107,6 +132,8 @@ pub struct Denial {
     pub zone: usize,
     /// NOERROR or NXDOMAIN.
     pub rcode: u8,
+    /// Bytes of the CNAME in [`Scratch::alias`].
+    pub alias_len: u32,
 }
 
 /// Selects the SOA of the zone that denies.
@@ -122,6 +149,7 @@ pub fn select<T: Table>(
 ) -> Result<(), Reason> {
     let zone = launder(&mut scratch.laundry, denial.zone as u64) as usize;
     let rcode = launder(&mut scratch.laundry, u64::from(denial.rcode)) as u8;
+    let alias_len = launder(&mut scratch.laundry, u64::from(denial.alias_len)) as u32;
     let zone = (control.zones.get(opaque(zone))).ok_or(Reason::Internal)?;
     let owner = scratch.query.name_len.wrapping_sub(zone.name_len);
     let entry = Entry(zone.entry);
@@ -147,7 +175,10 @@ pub fn select<T: Table>(
     let len = header.other_len() as u32;
     let selection = &mut scratch.selection;
     let owner = HEADER_BYTES as u32 + owner;
-    selection.set_encoded(word as u32 + 1, len, POINTER_BYTES + len, owner);
+    let records_len = alias_len + POINTER_BYTES + len;
+    selection.set_encoded(word as u32 + 1, len, records_len, owner);
+    selection.alias_len = alias_len;
+    selection.answers = u16::from(alias_len != 0);
     selection.authority = 1;
     selection.rcode = rcode;
     Ok(())

@@ -133,14 +133,15 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     messages
 }
 
-/// Aliases of names in the zone: the CNAME, and the target's addresses.
+/// Aliases of names in the zone: the CNAME, and the target's addresses, or a SOA if it has none of the family.
 fn aliases() -> Vec<(String, Vec<u8>)> {
     const CNAME: u16 = 5;
-    let questions: [(&str, &[u16]); 9] = [
-        ("to-web", &[A, CNAME]),
-        ("TO-Web", &[A, CNAME]),
+    let questions: [(&str, &[u16]); 10] = [
+        ("to-web", &[A, AAAA, CNAME]),
+        ("TO-Web", &[A, AAAA, CNAME]),
         ("to-dual", &[A, AAAA, CNAME]),
-        ("to-six", &[AAAA]),
+        ("to-six", &[A, AAAA]),
+        ("to-nothing", &[A, AAAA, CNAME]),
         ("to-db", &[A, AAAA, CNAME]),
         ("to-host", &[A, AAAA]),
         ("to-crowd", &[A, AAAA, CNAME]),
