@@ -8,6 +8,7 @@ mod foreign;
 mod growth;
 mod lease;
 mod limit;
+mod merged;
 mod metrics;
 mod offloads;
 mod others;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         passed::tests(),
         resolver::tests(),
         offloads::tests(),
+        merged::tests(),
         edits::tests(),
         residue::tests(),
         lease::tests(),

@@ -86,7 +86,9 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         ("cookie of 40 bytes", option([0, 10], 40)),
         // Its low byte is a cookie's.
         ("option 266", option([1, 10], 7)),
-        ("four options", [0, 3, 0, 0].repeat(4)),
+        // Its low byte is NSID's.
+        ("option 259", option([1, 3], 7)),
+        ("four options", [0, 12, 0, 0].repeat(4)),
     ];
     let mut messages = Vec::new();
     for (name, qtype) in questions {
