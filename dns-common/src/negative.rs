@@ -48,9 +48,7 @@
 //! passes.
 
 use crate::{
-    layout::{
-        Control, Entry, FLAG_ALIAS, Scratch, ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry,
-    },
+    layout::{Control, Entry, FLAG_ALIAS, Scratch, ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry},
     limits::{ALIAS_WORDS_MAX, HEADER_BYTES, LABELS_MAX, NAME_BYTES_MAX, NAME_WORDS_MAX},
     lookup::{self, Table},
     packet::{launder, opaque},
@@ -69,21 +67,19 @@ const POINTER_BYTES: u32 = 2;
 #[inline(always)]
 pub fn no_data(scratch: &mut Scratch) -> Denial {
     let header = Header::of(scratch);
-    let alias_len = if header.flags() & FLAG_ALIAS == 0 {
-        0
-    } else {
-        put_alias_aside(header, scratch)
-    };
+    scratch.selection.alias_len = 0;
+    if header.flags() & FLAG_ALIAS != 0 {
+        put_alias_aside(header, scratch);
+    }
     Denial {
         zone: header.zone() as usize,
         rcode: NOERROR,
-        alias_len,
     }
 }
 
-/// The bytes of the CNAME in the record.
+/// The bytes of the CNAME in the record, and their number. (Carried by [`Denial`] it would take the stack of all answers.)
 #[inline(always)]
-fn put_alias_aside(header: Header, scratch: &mut Scratch) -> u32 {
+fn put_alias_aside(header: Header, scratch: &mut Scratch) {
     let (word, len) = (header.other_word() + 1, header.other_len());
     for index in 0..ALIAS_WORDS_MAX {
         if index * 8 >= len {
@@ -92,7 +88,7 @@ fn put_alias_aside(header: Header, scratch: &mut Scratch) -> u32 {
         let record = scratch.record.get(opaque(word + index));
         scratch.alias[index] = record.copied().unwrap_or(0);
     }
-    len as u32
+    scratch.selection.alias_len = len as u32;
 }
 
 /// The zone that denies the name in `scratch`, which the index does not have: NXDOMAIN.
@@ -100,7 +96,8 @@ fn put_alias_aside(header: Header, scratch: &mut Scratch) -> u32 {
 /// # Errors
 /// There is none that may.
 #[inline(always)]
-pub fn no_name(control: &Control, scratch: &Scratch) -> Result<Denial, Reason> {
+pub fn no_name(control: &Control, scratch: &mut Scratch) -> Result<Denial, Reason> {
+    scratch.selection.alias_len = 0;
     let name_len = scratch.query.name_len as usize;
     let tail = bytes_at(scratch, name_len.wrapping_sub(8)).ok_or(Reason::UnknownName)?;
     for (index, zone) in control.zones.iter().enumerate() {
@@ -119,7 +116,6 @@ pub fn no_name(control: &Control, scratch: &Scratch) -> Result<Denial, Reason> {
         return Ok(Denial {
             zone: index,
             rcode: NXDOMAIN,
-            alias_len: 0,
         });
     }
     Err(Reason::UnknownName)
@@ -132,8 +128,6 @@ pub struct Denial {
     pub zone: usize,
     /// NOERROR or NXDOMAIN.
     pub rcode: u8,
-    /// Bytes of the CNAME in [`Scratch::alias`].
-    pub alias_len: u32,
 }
 
 /// Selects the SOA of the zone that denies.
@@ -149,7 +143,6 @@ pub fn select<T: Table>(
 ) -> Result<(), Reason> {
     let zone = launder(&mut scratch.laundry, denial.zone as u64) as usize;
     let rcode = launder(&mut scratch.laundry, u64::from(denial.rcode)) as u8;
-    let alias_len = launder(&mut scratch.laundry, u64::from(denial.alias_len)) as u32;
     let zone = (control.zones.get(opaque(zone))).ok_or(Reason::Internal)?;
     let owner = scratch.query.name_len.wrapping_sub(zone.name_len);
     let entry = Entry(zone.entry);
@@ -175,9 +168,9 @@ pub fn select<T: Table>(
     let len = header.other_len() as u32;
     let selection = &mut scratch.selection;
     let owner = HEADER_BYTES as u32 + owner;
+    let alias_len = selection.alias_len;
     let records_len = alias_len + POINTER_BYTES + len;
     selection.set_encoded(word as u32 + 1, len, records_len, owner);
-    selection.alias_len = alias_len;
     selection.answers = u16::from(alias_len != 0);
     selection.authority = 1;
     selection.rcode = rcode;
