@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Most answers have either stored records or addresses. That of an alias has both: its CNAME, as stored, and the
-//! addresses of the target, whose owner is a pointer to the target's name in the CNAME's data.
+//! addresses of the target, whose owner is a pointer to the target's name in the CNAME's data. If the target has none of
+//! the family, the CNAME comes before the SOA ([`crate::negative`]).
 //!
 //! # Rotation
 //!
@@ -30,8 +31,8 @@ use crate::{
         FLAG_SRV_ELSEWHERE, Scratch, Selection,
     },
     limits::{
-        A_MAX, A_RECORD_BYTES, AAAA_MAX, AAAA_RECORD_BYTES, ANSWER_BYTES_MAX, HEADER_BYTES,
-        OPT_BYTES, OTHER_BYTES_MAX,
+        A_MAX, A_RECORD_BYTES, AAAA_MAX, AAAA_RECORD_BYTES, ALIAS_WORDS_MAX, ANSWER_BYTES_MAX,
+        HEADER_BYTES, OPT_BYTES, OTHER_BYTES_MAX, OWNER_TO_DATA_BYTES,
     },
     packet::{Packet, opaque},
     reason::Reason,
@@ -55,8 +56,6 @@ const TTL: u8 = 64;
 /// Type and class IN: bytes 2 to 5 of a record whose owner is a pointer.
 const A_IN: u64 = 0x0100_0100_0000;
 const AAAA_IN: u64 = 0x0100_1c00_0000;
-/// From the owner of a record, a pointer, to its data.
-const OWNER_TO_DATA_BYTES: u32 = 12;
 /// Knuth's generator (MMIX): its upper half is good enough to choose by.
 const RANDOM_MULTIPLIER: u64 = 6_364_136_223_846_793_005;
 const RANDOM_INCREMENT: u64 = 1_442_695_040_888_963_407;
@@ -66,7 +65,7 @@ const RANDOM_INCREMENT: u64 = 1_442_695_040_888_963_407;
 pub enum Found {
     /// Records, in [`Scratch::selection`].
     Records,
-    /// No records of this type: NODATA.
+    /// No records of this type, nor has the target of an alias: NODATA.
     Nothing,
 }
 
@@ -97,14 +96,8 @@ pub fn select(control: &Control, scratch: &mut Scratch) -> Result<Found, Reason>
         _ => return select_other(header, scratch),
     };
     let truncated = u8::from(flags & too_large != 0);
-    let is_alias = flags & FLAG_ALIAS != 0;
     if count == 0 && truncated == 0 {
-        // That of an alias would be its CNAME and the SOA.
-        return if is_alias {
-            Err(Reason::SocketOnly)
-        } else {
-            Ok(Found::Nothing)
-        };
+        return Ok(Found::Nothing);
     }
     let first = if count > 1 && control.flags & CONTROL_ROTATE != 0 {
         ((random(scratch) * count as u64) >> 32) as u32
@@ -122,13 +115,13 @@ pub fn select(control: &Control, scratch: &mut Scratch) -> Result<Found, Reason>
         truncated,
         ..Selection::NONE
     };
-    if is_alias {
+    if flags & FLAG_ALIAS != 0 {
         selection.other_word = header.other_word() as u32 + 1;
         selection.other_len = header.other_len() as u32;
         selection.address_offset += selection.other_len;
         selection.records_len += selection.other_len;
         selection.answers += 1;
-        selection.owner = question_end + OWNER_TO_DATA_BYTES;
+        selection.owner = question_end + OWNER_TO_DATA_BYTES as u32;
     }
     scratch.selection = selection;
     Ok(Found::Records)
@@ -236,6 +229,10 @@ fn write_records(packet: Packet, dns: usize, scratch: &Scratch) -> Option<()> {
     if selection.other_len != 0 {
         let mut at = dns + query.question_end();
         if selection.authority != 0 {
+            // Here, where no answer with addresses comes by: it costs those nothing.
+            if selection.alias_len != 0 {
+                at += write_alias(packet, at, scratch)?;
+            }
             packet.write(at, owner(selection))?;
             at += size_of::<u16>();
         }
@@ -362,6 +359,26 @@ fn write_other(packet: Packet, at: usize, scratch: &Scratch) -> Option<()> {
         packet.write(at + bytes - 8, last << (64 - rest) | before >> rest)?;
     }
     Some(())
+}
+
+/// The CNAME before a SOA; returns its length, bytes.
+#[inline(always)]
+fn write_alias(packet: Packet, at: usize, scratch: &Scratch) -> Option<usize> {
+    let bytes = scratch.selection.alias_len as usize;
+    for index in 0..ALIAS_WORDS_MAX {
+        if index * 8 + 8 > bytes {
+            break;
+        }
+        packet.write(at + index * 8, scratch.alias[index])?;
+    }
+    // The last one to seven bytes, as in `write_other`.
+    let (whole, rest) = (bytes / 8, (bytes & 7) as u32 * 8);
+    if rest != 0 {
+        let word = |index: usize| scratch.alias.get(opaque(index)).copied().unwrap_or(0);
+        let (before, last) = (word(whole.wrapping_sub(1)), word(whole));
+        packet.write(at + bytes - 8, last << (64 - rest) | before >> rest)?;
+    }
+    Some(bytes)
 }
 
 /// Turns the headers round.

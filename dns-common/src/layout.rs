@@ -102,12 +102,12 @@
 //! cannot see the suspension for free.
 
 use crate::limits::{
-    ADDRESSES_MAX, BUCKET_ENTRIES, CELL_BYTES, CELL_WORDS, HEADER_BYTES, MACS_MAX, NAME_WORDS_MAX,
-    RECORD_CELLS_MAX, VLANS_MAX, ZONES_MAX,
+    ADDRESSES_MAX, ALIAS_WORDS_MAX, BUCKET_ENTRIES, CELL_BYTES, CELL_WORDS, HEADER_BYTES, MACS_MAX,
+    NAME_WORDS_MAX, RECORD_CELLS_MAX, VLANS_MAX, ZONES_MAX,
 };
 
 /// Version of everything in this module. Pinned maps with another version are not touched.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// A bucket of the index: eight entries, one cache line. An empty entry is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,8 +158,9 @@ pub const FLAG_OTHER_ELSEWHERE: u8 = 8;
 /// addresses, which fit one cell without them; whoever asks for SRV asks for one port.
 pub const FLAG_SRV_ELSEWHERE: u8 = 16;
 
-/// The name is an alias: its other record is a CNAME, and the addresses are those of the target. A question for
-/// addresses is answered with the CNAME and the addresses behind it; one for another type passes.
+/// The name is an alias of a name of the same zone: its other record is a CNAME, and the addresses are those of the
+/// target. A question for addresses is answered with the CNAME and the addresses behind it, or the SOA if the target
+/// has none of that family; one for another type passes.
 pub const FLAG_ALIAS: u8 = 32;
 
 /// The eight bytes before the pre-encoded records of another type.
@@ -398,6 +399,8 @@ pub struct Scratch {
     pub laundry: u64,
     /// State of the random numbers that answers are rotated by; see [`crate::answer`].
     pub random: u64,
+    /// The CNAME of an alias whose target lacks what is asked for, while `record` has the SOA.
+    pub alias: [u64; ALIAS_WORDS_MAX],
 }
 
 impl Scratch {
@@ -426,6 +429,7 @@ impl Scratch {
             selection: Selection::NONE,
             laundry: 0,
             random: 0,
+            alias: [0; ALIAS_WORDS_MAX],
         }
     }
 }
@@ -513,8 +517,8 @@ pub struct Selection {
     pub rcode: u8,
     /// 1 if the answer is larger than the client takes: no record is written, and TC is set.
     pub truncated: u8,
-    /// Zero.
-    pub reserved: u32,
+    /// Of a negative answer: bytes of the CNAME before the SOA, in [`Scratch::alias`].
+    pub alias_len: u32,
 }
 
 impl Selection {
@@ -534,7 +538,7 @@ impl Selection {
         authority: 0,
         rcode: 0,
         truncated: 0,
-        reserved: 0,
+        alias_len: 0,
     };
 
     /// Encoded records, of the answer or of other sections, and no addresses.

@@ -27,6 +27,10 @@ pub const A_MAX: usize = (ANSWER_BYTES_MAX - HEADER_BYTES - 5) / A_RECORD_BYTES;
 pub const AAAA_MAX: usize = (ANSWER_BYTES_MAX - HEADER_BYTES - 5) / AAAA_RECORD_BYTES;
 /// Pre-encoded records of one other type that fit an answer.
 pub const OTHER_BYTES_MAX: usize = ANSWER_BYTES_MAX - HEADER_BYTES - 5;
+/// From the owner of a record, a pointer, to its data.
+pub const OWNER_TO_DATA_BYTES: usize = 12;
+/// A CNAME record, in words.
+pub const ALIAS_WORDS_MAX: usize = (OWNER_TO_DATA_BYTES + NAME_BYTES_MAX).div_ceil(8);
 /// A cell of record memory: one cache line.
 pub const CELL_BYTES: usize = 64;
 /// The same in eight-byte words.

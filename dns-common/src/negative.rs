@@ -48,8 +48,8 @@
 //! passes.
 
 use crate::{
-    layout::{Control, Entry, Scratch, ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry},
-    limits::{HEADER_BYTES, LABELS_MAX, NAME_BYTES_MAX, NAME_WORDS_MAX},
+    layout::{Control, Entry, FLAG_ALIAS, Scratch, ZONE_BYTES_MIN, ZONE_COMPLETE, ZoneEntry},
+    limits::{ALIAS_WORDS_MAX, HEADER_BYTES, LABELS_MAX, NAME_BYTES_MAX, NAME_WORDS_MAX},
     lookup::{self, Table},
     packet::{launder, opaque},
     reason::Reason,
@@ -62,13 +62,33 @@ const TYPE_SOA: u16 = 6;
 /// A compression pointer, the SOA's owner.
 const POINTER_BYTES: u32 = 2;
 
-/// The zone of the record in `scratch`, which has no records of the type: NODATA.
+/// The zone of the record in `scratch`, which has no records of the type: NODATA. If the name is an alias, the answer
+/// begins with its CNAME (RFC 2308 section 2.2), which is put aside: the SOA is copied to where it stands.
 #[inline(always)]
-pub fn no_data(scratch: &Scratch) -> Denial {
+pub fn no_data(scratch: &mut Scratch) -> Denial {
+    let header = Header::of(scratch);
+    scratch.selection.alias_len = 0;
+    if header.flags() & FLAG_ALIAS != 0 {
+        put_alias_aside(header, scratch);
+    }
     Denial {
-        zone: Header::of(scratch).zone() as usize,
+        zone: header.zone() as usize,
         rcode: NOERROR,
     }
+}
+
+/// The bytes of the CNAME in the record, and their number. (Carried by [`Denial`] it would take the stack of all answers.)
+#[inline(always)]
+fn put_alias_aside(header: Header, scratch: &mut Scratch) {
+    let (word, len) = (header.other_word() + 1, header.other_len());
+    for index in 0..ALIAS_WORDS_MAX {
+        if index * 8 >= len {
+            break;
+        }
+        let record = scratch.record.get(opaque(word + index));
+        scratch.alias[index] = record.copied().unwrap_or(0);
+    }
+    scratch.selection.alias_len = len as u32;
 }
 
 /// The zone that denies the name in `scratch`, which the index does not have: NXDOMAIN.
@@ -76,7 +96,8 @@ pub fn no_data(scratch: &Scratch) -> Denial {
 /// # Errors
 /// There is none that may.
 #[inline(always)]
-pub fn no_name(control: &Control, scratch: &Scratch) -> Result<Denial, Reason> {
+pub fn no_name(control: &Control, scratch: &mut Scratch) -> Result<Denial, Reason> {
+    scratch.selection.alias_len = 0;
     let name_len = scratch.query.name_len as usize;
     let tail = bytes_at(scratch, name_len.wrapping_sub(8)).ok_or(Reason::UnknownName)?;
     for (index, zone) in control.zones.iter().enumerate() {
@@ -147,7 +168,10 @@ pub fn select<T: Table>(
     let len = header.other_len() as u32;
     let selection = &mut scratch.selection;
     let owner = HEADER_BYTES as u32 + owner;
-    selection.set_encoded(word as u32 + 1, len, POINTER_BYTES + len, owner);
+    let alias_len = selection.alias_len;
+    let records_len = alias_len + POINTER_BYTES + len;
+    selection.set_encoded(word as u32 + 1, len, records_len, owner);
+    selection.answers = u16::from(alias_len != 0);
     selection.authority = 1;
     selection.rcode = rcode;
     Ok(())

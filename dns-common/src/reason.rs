@@ -57,7 +57,7 @@ reasons! {
     Name = "name", "question name is malformed or longer than 255 bytes";
     Class = "class", "class other than IN";
     Type = "type", "a type that is asked of zones or messages, not of names";
-    Edns = "edns", "an additional record that is not a plain OPT of version 0";
+    Edns = "edns", "an additional record that is not a plain OPT of version 0, or one that asks for NSID";
     Trailing = "trailing", "bytes after the end of the message";
     UnknownName = "unknown_name", "no record for this name, and no complete zone to deny it";
     SocketOnly = "socket_only", "only the socket may answer for this name";

@@ -15,6 +15,7 @@ use crate::setup::{By, Setup, with_each_hook};
 pub fn tests() -> Vec<Test> {
     let mut tests = with_each_hook("corefile::kept_names", kept_names);
     tests.extend(with_each_hook("corefile::nothing_for_the_kernel", nothing));
+    tests.extend(with_each_hook("corefile::nsid", nsid));
     tests
 }
 
@@ -109,5 +110,41 @@ fn nothing(hook: &'static str) -> Result<()> {
         "{}",
         setup.daemon.log()
     );
+    Ok(())
+}
+
+/// Who asks which server it is, is told by the socket; all others are answered by the kernel, as the socket does.
+fn nsid(hook: &'static str) -> Result<()> {
+    const NSID: [u8; 4] = [0, 3, 0, 0];
+    const PADDING: [u8; 4] = [0, 12, 0, 0];
+    let corefile = ".:53 {\nnsid rack 7\nkubernetes cluster.local\n}\n";
+    let setup = serve(hook, corefile)?;
+    let says_which = |answer: &[u8]| answer.windows(6).any(|bytes| bytes == b"rack 7");
+    for (name, expected) in [
+        ("checkout.shop.svc.cluster.local", "NOERROR 10.96.20.20"),
+        ("nothing.shop.svc.cluster.local", "NXDOMAIN"),
+    ] {
+        let plain = Query::new(name, rtype::A);
+        let others = [
+            plain.clone(),
+            plain.clone().edns(&[]),
+            plain.clone().edns(&PADDING),
+        ];
+        for address in [DNS_V4, DNS_V6] {
+            for query in &others {
+                let (answer, by) = setup.ask(dns(address), query)?;
+                ensure!(by == By::Kernel, "{query:?} was answered by the {by:?}");
+                ensure!(summary(&answer)? == expected && !says_which(&answer));
+                let (by_chain, _) = setup.ask(dns(NODE_V4), query)?;
+                ensure!(by_chain == answer, "{query:?}: kernel and chain differ");
+            }
+            for options in [NSID.to_vec(), [PADDING, NSID].concat()] {
+                let query = plain.clone().edns(&options);
+                let (answer, by) = setup.ask(dns(address), &query)?;
+                ensure!(by == By::Socket, "{query:?} was answered by the {by:?}");
+                ensure!(summary(&answer)? == expected && says_which(&answer));
+            }
+        }
+    }
     Ok(())
 }

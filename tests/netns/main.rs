@@ -9,6 +9,7 @@ mod foreign;
 mod growth;
 mod lease;
 mod limit;
+mod merged;
 mod metrics;
 mod offloads;
 mod others;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         passed::tests(),
         resolver::tests(),
         offloads::tests(),
+        merged::tests(),
         edits::tests(),
         residue::tests(),
         lease::tests(),

@@ -90,7 +90,8 @@ impl Setup {
         Self::start(Network::new()?, Home::shop()?, hook, arguments)
     }
 
-    fn start(network: Network, home: Home, hook: &str, arguments: &[&str]) -> Result<Self> {
+    /// The same in a network that is there.
+    pub fn start(network: Network, home: Home, hook: &str, arguments: &[&str]) -> Result<Self> {
         let daemon = Daemon::start_with(&network.node, &home, hook, arguments)?;
         Ok(Self {
             daemon,

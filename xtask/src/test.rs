@@ -45,7 +45,7 @@ enum Layer {
     Malformed,
     /// Corefiles of products and the language, text by text; part of host
     Corefile,
-    /// The socket with ten thousand clients over TCP that are idle or slow
+    /// The socket with ten thousand clients over TCP that are idle or slow, and with five thousand idle sessions of TLS
     Crowd,
     /// Packets through the loaded programs (`BPF_PROG_TEST_RUN`); needs root
     Packet,
@@ -197,7 +197,8 @@ impl Layer {
         } else if self == Self::Corefile {
             command.args(["-p", "hopzero", "--test", "corefile"]);
         } else if self == Self::Crowd {
-            command.args(["-p", "hopzero", "--test", "crowd", "--", "--nocapture"]);
+            command.args(["-p", "hopzero", "--test", "crowd", "--test", "idle_tls"]);
+            command.args(["--", "--nocapture"]);
         } else {
             // The kernel's layers have `test = false`: they run only by name.
             command.arg("--workspace");

@@ -8,6 +8,7 @@ use indexmap::IndexSet;
 use super::{
     Alias, Node, Pods, RrSet, ZoneConfig,
     aliases::Aliases,
+    held::ORIGIN,
     kept::Kept,
     owner::OwnerName,
     question::{Apexes, Subject},
@@ -225,14 +226,14 @@ impl Zone {
         }
     }
 
-    /// The alias of a target that exists in a zone of ours, is none itself, has addresses, and is not kept on the socket.
+    /// The alias of a target that exists in the same zone, is none itself, and is not kept on the socket.
     fn alias(&self, target: Name) -> Option<Alias> {
         let lower = OwnerName::new(&target);
         let (number, subject) = self.apexes.parse(&lower)?;
         let zone = &self.apexes.get(number).name;
         // The names of pods are not touched when they change.
         if subject.is_of_pods()
-            || self.config.others.contains(zone)
+            || number != ORIGIN
             || self.existence(&lower, subject) != Existence::Exists
             || self.is_kept_if_it_exists(&lower)
         {
@@ -248,7 +249,7 @@ impl Zone {
             rdata: vec![RData::CNAME(CNAME(target))],
             additionals: Vec::new(),
         };
-        (!addresses.is_empty()).then_some(Alias { cname, addresses })
+        Some(Alias { cname, addresses })
     }
 
     pub(super) fn existence(&self, owner: &OwnerName, subject: Subject<'_>) -> Existence {

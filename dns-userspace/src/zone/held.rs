@@ -16,7 +16,7 @@ use super::{
 use crate::state::{Owner, Protocol, Service, ServiceView};
 
 /// The number of the origin among the zones.
-const ORIGIN: usize = 0;
+pub(super) const ORIGIN: usize = 0;
 
 /// The same as a [`Node`]: a copy of the one has every byte of a copy of the other.
 #[derive(Debug)]

@@ -51,19 +51,19 @@ pub enum Node {
     /// The name exists with these `RRsets`; none at all is an empty non-terminal. Any other type is
     /// NODATA.
     Records(Vec<RrSet>),
-    /// The name is an alias of a name of ours that has addresses.
+    /// The name is an alias of a name of the same zone.
     Alias(Alias),
     /// The name exists, but only the socket may answer for it.
     SocketOnly,
 }
 
 /// An alias, its target, and nothing further: a CNAME question is answered with the one, a question for
-/// addresses that are there with both. Whatever else is asked only the socket answers.
+/// addresses with both, or with the CNAME and the SOA. Whatever else is asked only the socket answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alias {
     /// The CNAME record.
     pub cname: RrSet,
-    /// A and AAAA of the target; at least one of them.
+    /// A and AAAA of the target: both, one or none of them.
     pub addresses: Vec<RrSet>,
 }
 

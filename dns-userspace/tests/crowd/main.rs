@@ -5,8 +5,10 @@
 //! own and over UDP. The crowd is a process of its own, so the memory is that of the server; what the kernel has for its
 //! sockets is not in it.
 
+mod process;
+
 use std::{
-    env, fs,
+    env,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     path::Path,
@@ -22,7 +24,7 @@ use hopzero::{
     socket::{Server, ServerConfig, Service, SocketCounters, TcpLimits},
 };
 use libtest_mimic::{Arguments, Trial};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use process::{allow_files, memory};
 use socket2::{Domain, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
@@ -118,13 +120,6 @@ fn gather(server: SocketAddr) -> std::io::Result<()> {
     Ok(())
 }
 
-/// As many as can be.
-fn allow_files() -> u64 {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
-    most
-}
-
 fn start(
     stop: &CancellationToken,
 ) -> (
@@ -191,17 +186,3 @@ fn fresh(server: SocketAddr) -> std::io::Result<(Duration, Duration)> {
 
 /// Before a message.
 const PREFIX: usize = 2;
-
-/// Bytes that this process has in memory.
-fn memory() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes: u64 = line
-        .unwrap()
-        .trim()
-        .trim_end_matches("kB")
-        .trim()
-        .parse()
-        .unwrap();
-    kilobytes * 1024
-}

@@ -86,7 +86,9 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         ("cookie of 40 bytes", option([0, 10], 40)),
         // Its low byte is a cookie's.
         ("option 266", option([1, 10], 7)),
-        ("four options", [0, 3, 0, 0].repeat(4)),
+        // Its low byte is NSID's.
+        ("option 259", option([1, 3], 7)),
+        ("four options", [0, 12, 0, 0].repeat(4)),
     ];
     let mut messages = Vec::new();
     for (name, qtype) in questions {
@@ -133,14 +135,15 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     messages
 }
 
-/// Aliases of names in the zone: the CNAME, and the target's addresses.
+/// Aliases of names in the zone: the CNAME, and the target's addresses, or a SOA if it has none of the family.
 fn aliases() -> Vec<(String, Vec<u8>)> {
     const CNAME: u16 = 5;
-    let questions: [(&str, &[u16]); 9] = [
-        ("to-web", &[A, CNAME]),
-        ("TO-Web", &[A, CNAME]),
+    let questions: [(&str, &[u16]); 10] = [
+        ("to-web", &[A, AAAA, CNAME]),
+        ("TO-Web", &[A, AAAA, CNAME]),
         ("to-dual", &[A, AAAA, CNAME]),
-        ("to-six", &[AAAA]),
+        ("to-six", &[A, AAAA]),
+        ("to-nothing", &[A, AAAA, CNAME]),
         ("to-db", &[A, AAAA, CNAME]),
         ("to-host", &[A, AAAA]),
         ("to-crowd", &[A, AAAA, CNAME]),

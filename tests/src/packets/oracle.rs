@@ -6,7 +6,10 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::RwLock};
 
-use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::{
+    op::{Message, MessageType, OpCode, ResponseCode},
+    rr::RecordType,
+};
 use hopzero::{
     socket::{Transport, respond},
     zone::Zone,
@@ -18,6 +21,7 @@ use super::{
     hex,
 };
 
+const CNAME: u16 = 5;
 /// The largest answer over UDP, whatever the client takes.
 const ANSWER_BYTES_MAX: usize = 1232;
 /// What every client takes (RFC 1035 section 2.3.4, RFC 6891 section 6.2.3).
@@ -205,11 +209,16 @@ fn answers(query: &[u8], reply: &[u8]) -> Result<(), String> {
     ensure(read.queries.len() == 1, "not one question")?;
     ensure(read.edns.is_some() == has_opt, "OPT to no OPT, or none")?;
     let (answers, soa) = (read.answers.len(), read.authorities.len() == 1);
+    let aliases = (read.answers.iter())
+        .filter(|record| record.record_type() == RecordType::CNAME)
+        .count();
     ensure(
         if head.truncation || head.response_code == ResponseCode::NXDomain {
             answers == 0 && soa != head.truncation
         } else {
-            (answers == 0) == soa
+            // A CNAME alone answers only who asked for one (RFC 2308 section 2.2).
+            let is_asked = be16(query, end - 4) == Some(CNAME);
+            (answers == 0 || (answers == aliases && !is_asked)) == soa
         },
         "answers and a SOA, or neither",
     )

@@ -7,8 +7,8 @@ use hopzero_common::reason::Reason;
 use super::{
     Case, Expect,
     build::{
-        A, AAAA, CLIENT_PORT, CLIENT_V4, CLIENT_V6, DNS_V4, DNS_V6, DOT1AD, DOT1Q, L3, PRIORITY,
-        PTR, SERVER_V4, SERVER_V6, VLAN, VLAN_OTHER, fix_v4_checksum, message, message_of, packet,
+        A, CLIENT_PORT, CLIENT_V4, CLIENT_V6, DNS_V4, DNS_V6, DOT1AD, DOT1Q, L3, PRIORITY, PTR,
+        SERVER_V4, SERVER_V6, VLAN, VLAN_OTHER, fix_v4_checksum, message, message_of, packet,
         tagged, v4, v6, with_opt,
     },
 };
@@ -16,6 +16,7 @@ use super::{
 const NS: u16 = 2;
 const CNAME: u16 = 5;
 const SOA: u16 = 6;
+const TXT: u16 = 16;
 const SRV: u16 = 33;
 const WEB: &str = "web.shop.svc.cluster.local";
 const UDP_V4: usize = L3 + 20;
@@ -493,7 +494,7 @@ fn question(cases: &mut Cases) {
 fn cut_opt(cases: &mut Cases) {
     let plain = message(WEB, A);
     let opt = plain.len();
-    let whole = with_opt(plain.clone(), 1232, false, &[0, 3, 0, 1, 7]);
+    let whole = with_opt(plain.clone(), 1232, false, &[0, 12, 0, 1, 7]);
     for missing in [1, 2, 4, 6] {
         let name = format!("an OPT without its last {missing} bytes");
         // Its option is cut, or it is cut itself.
@@ -517,6 +518,7 @@ fn cut_opt(cases: &mut Cases) {
 fn edns(cases: &mut Cases) {
     let plain = message(WEB, A);
     let opt = plain.len();
+    let (nsid, padding) = ([0, 3, 0, 0], [0, 12, 0, 0]);
     let mut with = |name: &str, reason, options: &[u8], change: &dyn Fn(&mut Vec<u8>)| {
         let mut message = with_opt(plain.clone(), 1232, false, options);
         change(&mut message);
@@ -565,14 +567,18 @@ fn edns(cases: &mut Cases) {
     with(
         "options that are shorter than said",
         Reason::Trailing,
-        &[0, 3, 0, 0],
+        &padding,
         &|m| m[opt + 10] = 8,
     );
-    with("half an option", Reason::Edns, &[0, 3], &|_| ());
+    // Who asks which server it is, is told by the socket.
+    with("NSID", Reason::Edns, &nsid, &|_| ());
+    let last = [&padding[..], &padding, &padding, &nsid].concat();
+    with("NSID behind three options", Reason::Edns, &last, &|_| ());
+    with("half an option", Reason::Edns, &[0, 12], &|_| ());
     with(
         "an option that is cut",
         Reason::Edns,
-        &[0, 3, 0, 4, 1, 2],
+        &[0, 12, 0, 4, 1, 2],
         &|_| (),
     );
     with(
@@ -592,12 +598,7 @@ fn edns(cases: &mut Cases) {
         let name = format!("a cookie of {bytes} bytes");
         with(&name, Reason::Edns, &cookie, &|_| ());
     }
-    with(
-        "five options",
-        Reason::Edns,
-        &[0, 3, 0, 0].repeat(5),
-        &|_| (),
-    );
+    with("five options", Reason::Edns, &padding.repeat(5), &|_| ());
 }
 
 fn names(cases: &mut Cases) {
@@ -620,10 +621,8 @@ fn names(cases: &mut Cases) {
     ask("cluster.local", NS, Reason::SocketOnly);
     ask("outside.shop.svc.cluster.local", A, Reason::SocketOnly);
     ask("outside.shop.svc.cluster.local", CNAME, Reason::SocketOnly);
-    // Aliases: the CNAME alone, or with a SOA, or with another CNAME.
+    // Aliases: the CNAME alone, or with another CNAME, or with what the kernel does not know of the target.
     for (alias, qtype) in [
-        ("to-web", AAAA),
-        ("to-six", A),
         ("to-db", SRV),
         ("to-web", SOA),
         ("to-alias", A),
@@ -631,7 +630,7 @@ fn names(cases: &mut Cases) {
         ("to-itself", A),
         ("to-nobody", A),
         ("to-nobody", CNAME),
-        ("to-nothing", A),
+        ("to-nothing", TXT),
     ] {
         let name = format!("{alias}.shop.svc.cluster.local");
         ask(&name, qtype, Reason::SocketOnly);
