@@ -12,6 +12,7 @@ mod metrics;
 mod offloads;
 mod others;
 mod passed;
+mod pins;
 mod pods;
 mod refusals;
 mod reload;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         selftest::tests(),
         others::tests(),
         clsact::tests(),
+        pins::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())
 }

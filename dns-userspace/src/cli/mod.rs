@@ -2,6 +2,7 @@
 
 mod accelerate;
 mod check_config;
+mod detach;
 mod kernel;
 mod query;
 mod rbac;
@@ -34,6 +35,9 @@ Examples:
   Stop answering in the kernel, at once:
     hopzero kernel off
 
+  Remove what was pinned (serve --pin, accelerate --pin), without a daemon:
+    hopzero detach
+
 `hopzero help COMMAND` says more about each command.";
 
 /// Kubernetes DNS, answered in the kernel where a pod's query is first seen.
@@ -53,6 +57,7 @@ enum Command {
     Stats(stats::Args),
     CheckConfig(check_config::Args),
     Kernel(kernel::Args),
+    Detach(detach::Args),
     Rbac(rbac::Args),
 }
 
@@ -66,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Stats(args) => stats::main(&args),
         Command::CheckConfig(args) => check_config::main(&args),
         Command::Kernel(args) => kernel::main(args),
+        Command::Detach(args) => detach::main(&args),
         Command::Rbac(args) => rbac::main(&args),
     };
     done.unwrap_or_else(|error| {
