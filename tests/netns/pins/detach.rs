@@ -209,8 +209,9 @@ fn device_gone() -> Result<()> {
     // And one that has no successor.
     let gone = links[0].with_file_name("tc-4711");
     fs::rename(&links[0], &gone)?;
-    let _daemon = world.start(&home, &[])?;
-    ensure!(!gone.exists() && world.pins.links()? == links);
+    let daemon = world.start(&home, &[])?;
+    let (now, log) = (world.pins.links()?, daemon.log());
+    ensure!(!gone.exists() && now == links, "{now:?} {log}");
     Ok(())
 }
 

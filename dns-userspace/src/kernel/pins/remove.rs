@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::net::if_::{if_indextoname, if_nameindex};
+use nix::net::if_::{Interfaces, if_nameindex};
 use tracing::info;
 
 use super::{
@@ -78,8 +78,10 @@ impl Place {
                 removed.generations += 1;
             }
         }
+        let devices = devices()?;
+        let there: BTreeSet<u32> = devices.iter().map(|device| device.index()).collect();
         for (name, path) in entries(&self.directory.join(LINKS)) {
-            let is_gone = index_of(&name).is_none_or(|index| if_indextoname(index).is_err());
+            let is_gone = index_of(&name).is_none_or(|index| !there.contains(&index));
             if !held.contains(&*path) && (is_gone || is_settled) {
                 fs::remove_file(&path).map_err(PinError::io("remove", &path))?;
                 removed.links += 1;
@@ -157,14 +159,16 @@ pub fn detach(root: &Path, force: bool) -> Result<Removed, PinError> {
     Ok(removed)
 }
 
+/// Those of this network namespace.
+fn devices() -> Result<Interfaces, PinError> {
+    let devices = Path::new("the network devices");
+    (if_nameindex().map_err(io::Error::from)).map_err(PinError::io("list", devices))
+}
+
 /// Removes filters of clsact in our place and with our names.
 fn filters() -> Result<Vec<String>, PinError> {
-    let devices = Path::new("the network devices");
-    let all = if_nameindex()
-        .map_err(io::Error::from)
-        .map_err(PinError::io("list", devices))?;
     let mut removed = Vec::new();
-    for device in &all {
+    for device in &devices()? {
         let name = device.name().to_string_lossy();
         let names = [attach::TC, probe::TAKE];
         let found = clsact::remove_leftovers(&name, device.index(), &names)
