@@ -32,9 +32,9 @@ pub struct Attached {
     pub mode: Mode,
     /// Whether one network is sent only so many answers a second.
     pub limited: bool,
-    holder: Holder,
-    /// Holds the link beyond this process.
+    /// Holds the link beyond this process. Dropped before the link, so that this is detached when that is.
     pin: Option<Pin>,
+    holder: Holder,
 }
 
 /// What holds a program at a device.

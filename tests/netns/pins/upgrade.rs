@@ -1,7 +1,7 @@
 //! One daemon after the other, under queries.
 
 use std::{
-    env,
+    env, fs,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,10 +12,12 @@ use std::{
 
 use anyhow::{Result, anyhow, ensure};
 use hopzero_tests::{
-    daemon::{Home, ended},
+    client::{Query, rtype},
+    daemon::{Daemon, Home, ended},
     harness::Test,
-    network::{DNS_V4, dns},
-    window::{self, Sum},
+    network::{DNS_V4, NODE_DEVICE, Network, dns},
+    pins::Pins,
+    window::{self, Question, Sum},
 };
 
 use super::{World, questions};
@@ -32,6 +34,8 @@ pub fn tests() -> Vec<Test> {
     vec![
         Test::new("pins::upgrade_beside", || upgrade(true)),
         Test::new("pins::upgrade_after", || upgrade(false)),
+        Test::new("pins::upgrade_of_sockets", || sockets(false)),
+        Test::new("pins::upgrade_of_a_corefile", || sockets(true)),
     ]
 }
 
@@ -41,10 +45,19 @@ pub fn asking(
     least: u64,
     is_enough: &Arc<AtomicBool>,
 ) -> thread::JoinHandle<Result<Sum>> {
-    let (network, is_enough) = (Arc::clone(&world.network), Arc::clone(is_enough));
+    asking_at(&world.network, questions(), least, is_enough)
+}
+
+fn asking_at(
+    network: &Arc<Network>,
+    mut questions: Vec<Question>,
+    least: u64,
+    is_enough: &Arc<AtomicBool>,
+) -> thread::JoinHandle<Result<Sum>> {
+    let (network, is_enough) = (Arc::clone(network), Arc::clone(is_enough));
     let asked = AtomicU64::new(0);
     thread::spawn(move || {
-        let (mut sum, mut questions) = (Sum::default(), questions());
+        let mut sum = Sum::default();
         while !is_enough.load(Ordering::Relaxed) || asked.load(Ordering::Relaxed) < least {
             let round = window::ask(&network.pod, dns(DNS_V4), &mut questions, ROUND)?;
             asked.fetch_add(ROUND, Ordering::Relaxed);
@@ -120,4 +133,70 @@ fn upgrade(is_beside: bool) -> Result<()> {
     world.pins.are_one_set(1)?;
     thread::sleep(Duration::from_millis(3500));
     world.is_right(false)
+}
+
+/// Daemons that have the sockets themselves: the next one listens beside the one that runs, which answers what it has and ends.
+fn sockets(with_corefile: bool) -> Result<()> {
+    let (network, pins) = (Arc::new(Network::new()?), Pins::new());
+    let homes = [Home::shop()?, Home::shop()?];
+    let argument = pins.argument();
+    let start = |home: &Home| -> Result<Daemon> {
+        let corefile = home.path().join("Corefile");
+        let address = DNS_V4.to_string();
+        fs::write(
+            &corefile,
+            format!(
+                ".:53 {{\n bind {DNS_V4}\n health 127.0.0.1:8080\n ready 127.0.0.1:8181\n kubernetes cluster.local\n}}\n"
+            ),
+        )?;
+        let listen = dns(DNS_V4).to_string();
+        let corefile = corefile.display().to_string();
+        let where_from = if with_corefile {
+            ["--conf", &corefile]
+        } else {
+            ["--listen", &listen]
+        };
+        let arguments = [
+            &where_from[..],
+            &[
+                "--attach",
+                NODE_DEVICE,
+                "--answer-for",
+                &address,
+                "--pin",
+                &argument,
+            ],
+        ]
+        .concat();
+        Daemon::spawn(home.serve(&network.node, &arguments)?, home)?.ready()
+    };
+    let mut daemon = start(&homes[0])?;
+    let is_enough = Arc::new(AtomicBool::new(false));
+    let mut questions = questions();
+    if with_corefile {
+        // A server block whose plugins all pass it on says this.
+        let query = Query::new("example.com", rtype::A);
+        questions[3] = Question::new(&query, "SERVFAIL");
+    }
+    let asking = asking_at(&network, questions, QUERIES, &is_enough);
+    let (mut upgrades, mut by_socket) = (0, 0);
+    while !asking.is_finished() {
+        let next = start(&homes[(upgrades + 1) % 2])?;
+        let old = std::mem::replace(&mut daemon, next);
+        by_socket += u32::from(old.counts()?.socket > 0);
+        ensure!(ended(old.stop(libc::SIGTERM)?) == "exit 0");
+        upgrades += 1;
+        pins.are_one_set(1)?;
+        if upgrades >= UPGRADES_MIN {
+            is_enough.store(true, Ordering::Relaxed);
+        }
+    }
+    let sum = asking.join().map_err(|_| anyhow!("it panicked"))??;
+    println!(
+        "{upgrades} upgrades: {} answered, {} lost; the sockets of {by_socket} daemons were asked",
+        sum.answered, sum.lost
+    );
+    ensure!(by_socket >= 3, "{by_socket} of {upgrades}");
+    ensure!(sum.lost == 0 && sum.answered >= QUERIES && sum.overflowed == 0);
+    Ok(())
 }

@@ -60,9 +60,10 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     allow_files();
     // First, so that a signal during the start is not lost.
     let signals = Signals::new()?;
+    let takes_over = options.kernel.pin.is_some();
     let sites = match &options.conf {
-        Some(path) => Sites::of_corefile(path, &options.kernel.answer_for)?,
-        None => Sites::of_zone(options.listen, options.zone, options.rotate)?,
+        Some(path) => Sites::of_corefile(path, &options.kernel.answer_for, takes_over)?,
+        None => Sites::of_zone(options.listen, options.zone, options.rotate, takes_over)?,
     };
     let source = options.source.origin(&sites).await?;
     let daemon = Daemon {
@@ -138,13 +139,26 @@ pub(in crate::cli) async fn run_sites(
         spawn(&mut tasks, running);
     }
     let pods = follow_pods(watch, &mut tasks, &stop)?;
-    for (server, service) in sites.sockets {
-        let serving = server.run(service, Arc::clone(&counters), stop.clone());
-        spawn(&mut tasks, serving);
+    // When all that is asked can be answered, where another daemon answers until then.
+    let ready = CancellationToken::new();
+    for (site, service) in sites.sockets {
+        let (counters, stop, ready) = (Arc::clone(&counters), stop.clone(), ready.clone());
+        tasks.spawn(async move {
+            if let Some(server) = site.open(comes(ready, &stop)).await? {
+                server.run(service, counters, stop).await;
+            }
+            Ok(())
+        });
     }
-    if let Some(live) = sites.live {
-        let serving = live.run(Arc::clone(&counters), stop.clone());
-        spawn(&mut tasks, serving);
+    if let Some(mut live) = sites.live {
+        let (counters, stop, ready) = (Arc::clone(&counters), stop.clone(), ready.clone());
+        tasks.spawn(async move {
+            if !live.is_later() || comes(ready, &stop).await {
+                live.open_beside()?;
+                live.run(counters, stop).await;
+            }
+            Ok(())
+        });
     }
 
     let (sender, changes) = mpsc::channel(BATCHES_MAX);
@@ -161,6 +175,7 @@ pub(in crate::cli) async fn run_sites(
             let _entered = runtime.enter();
             let result = apply(steps, &zones, follower, &programming, |names| {
                 synchronised.store(true, Ordering::Release);
+                ready.cancel();
                 tracing::info!(
                     listen,
                     names,
@@ -201,6 +216,11 @@ pub(in crate::cli) async fn run_sites(
         result = result.and(first_error(&mut tasks).await);
     }
     result
+}
+
+/// Whether it is ready before it is to stop.
+async fn comes(ready: CancellationToken, stop: &CancellationToken) -> bool {
+    stop.run_until_cancelled(ready.cancelled()).await.is_some()
 }
 
 /// What is known of the cluster; all zones have the same, but for what each shows.

@@ -64,6 +64,17 @@ impl Kernel {
         Ok(())
     }
 
+    /// What is pinned is this table's again, after all.
+    ///
+    /// # Errors
+    /// The file system says no.
+    pub(in crate::kernel) fn take_back(&self) -> Result<(), KernelError> {
+        if let Some(pinned) = &self.pinned {
+            pinned.take_back()?;
+        }
+        Ok(())
+    }
+
     /// Lets go of all devices: they are another daemon's by now.
     pub(in crate::kernel) fn release(&mut self) {
         self.devices.clear();

@@ -57,7 +57,12 @@ impl Pins {
         };
         let _locked = place.lock_own()?;
         other.pin(place, questions, options)?;
-        other.take_over(before)
+        other.take_over(before).inspect_err(|_| {
+            // As it was: else this daemon would find that the links are nobody's.
+            if let Err(error) = before.take_back() {
+                warn!(%error, "the larger table was not taken, and the links are no longer this daemon's");
+            }
+        })
     }
 
     /// Whether another daemon has what was pinned.

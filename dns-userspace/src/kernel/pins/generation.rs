@@ -77,6 +77,14 @@ impl Generation {
         }
     }
 
+    /// The links are its again.
+    ///
+    /// # Errors
+    /// The file system says no.
+    pub fn take_back(&self) -> Result<(), PinError> {
+        self.place.take(&self.name)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,7 +1,7 @@
 //! Links that are pinned.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -72,7 +72,7 @@ pub(in crate::kernel) fn kept(place: &Arc<Place>, mode: Mode, index: u32) -> Opt
             .into_iter()
             .filter(|other| other.is_xdp() && *other != mode)
         {
-            let _ = fs::remove_file(path(place, other, index));
+            let _ = remove(&path(place, other, index));
         }
     }
     let path = path(place, mode, index);
@@ -83,7 +83,16 @@ pub(in crate::kernel) fn kept(place: &Arc<Place>, mode: Mode, index: u32) -> Opt
 /// Removes what an earlier daemon has left at a device in other modes than this one.
 pub(in crate::kernel) fn remove_others(place: &Place, mode: Mode, index: u32) {
     for other in MODES.into_iter().filter(|other| *other != mode) {
-        let _ = fs::remove_file(path(place, other, index));
+        let _ = remove(&path(place, other, index));
+    }
+}
+
+/// Removes a link: whoever comes after this finds the device free, unless another process has it open. (The file alone
+/// would be gone before what it stands for is: the kernel leaves that to a worker.)
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match PinnedLink::from_pin(path) {
+        Ok(link) => link.unpin().map(drop),
+        Err(_) => fs::remove_file(path),
     }
 }
 

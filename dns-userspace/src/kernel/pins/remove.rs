@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::{
     PinError, Place,
-    link::index_of,
+    link::{self, index_of},
     place::{CURRENT, LINKS, NAMESPACE, NEXT},
 };
 use crate::kernel::{attach, clsact, probe};
@@ -83,7 +83,7 @@ impl Place {
         for (name, path) in entries(&self.directory.join(LINKS)) {
             let is_gone = index_of(&name).is_none_or(|index| !there.contains(&index));
             if !held.contains(&*path) && (is_gone || is_settled) {
-                fs::remove_file(&path).map_err(PinError::io("remove", &path))?;
+                link::remove(&path).map_err(PinError::io("remove", &path))?;
                 removed.links += 1;
             }
         }
@@ -103,7 +103,7 @@ impl Place {
         // First of all, so that a daemon that is alive does not think that they are its own.
         let _ = fs::remove_file(self.directory.join(CURRENT));
         for (_, path) in entries(&self.directory.join(LINKS)) {
-            fs::remove_file(&path).map_err(PinError::io("remove", &path))?;
+            link::remove(&path).map_err(PinError::io("remove", &path))?;
             removed.links += 1;
         }
         for (name, path) in entries(&self.directory) {
