@@ -92,8 +92,8 @@ pub(super) fn attach(
                     device: device.to_owned(),
                     mode,
                     limited: false,
-                    holder: Holder::Link(link),
                     pin: Some(pin),
+                    holder: Holder::Link(link),
                 });
             }
             // Most probably the device that it was at is gone, and this one has its number.
@@ -139,8 +139,8 @@ fn attach_anew(
         device: device.to_owned(),
         mode,
         limited: false,
-        holder,
         pin: None,
+        holder,
     })
 }
 

@@ -114,14 +114,13 @@ fn upgrade(is_beside: bool) -> Result<()> {
         }
     }
     let sum = asking.join().map_err(|_| anyhow!("it panicked"))??;
-    let seconds = started.elapsed().as_secs_f64();
+    let milliseconds = started.elapsed().as_millis().max(1);
+    let rate = u128::from(sum.answered) * 1000 / milliseconds;
     let passed = world.behind.counts()?.socket - passed;
     let is_meant = sum.answered / 4;
     println!(
-        "{upgrades} upgrades under {:.0} queries a second: {} answered, {} lost; {passed} passed, {is_meant} of them meant to",
-        sum.answered as f64 / seconds,
-        sum.answered,
-        sum.lost
+        "{upgrades} upgrades under {rate} queries a second: {} answered, {} lost; {passed} passed, {is_meant} of them meant to",
+        sum.answered, sum.lost
     );
     ensure!(sum.lost == 0 && sum.answered >= least && sum.overflowed == 0);
     if is_beside {

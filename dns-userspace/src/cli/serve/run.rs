@@ -31,14 +31,15 @@ use super::{
     Options,
     apply::{Steps, apply},
     kernel,
-    sites::Sites,
+    live::Live,
+    sites::{Site, Sites},
     source::Origin,
 };
 use crate::{
     control::{self, ClusterReport, Control, Reply, Report, Request, SwitchReply},
     kernel::{Changes, Follower, Options as KernelOptions, Selection, SwitchError, Watch},
     plugin::clusters::Clusters,
-    socket::SocketCounters,
+    socket::{Service, SocketCounters},
     source::{Source, cluster::ClusterMetrics},
 };
 
@@ -141,25 +142,12 @@ pub(in crate::cli) async fn run_sites(
     let pods = follow_pods(watch, &mut tasks, &stop)?;
     // When all that is asked can be answered, where another daemon answers until then.
     let ready = CancellationToken::new();
-    for (site, service) in sites.sockets {
-        let (counters, stop, ready) = (Arc::clone(&counters), stop.clone(), ready.clone());
-        tasks.spawn(async move {
-            if let Some(server) = site.open(comes(ready, &stop)).await? {
-                server.run(service, counters, stop).await;
-            }
-            Ok(())
-        });
-    }
-    if let Some(mut live) = sites.live {
-        let (counters, stop, ready) = (Arc::clone(&counters), stop.clone(), ready.clone());
-        tasks.spawn(async move {
-            if !live.is_later() || comes(ready, &stop).await {
-                live.open_beside()?;
-                live.run(counters, stop).await;
-            }
-            Ok(())
-        });
-    }
+    let served = Served {
+        counters,
+        stop: stop.clone(),
+        ready: ready.clone(),
+    };
+    serve(sites.sockets, sites.live, &served, &mut tasks);
 
     let (sender, changes) = mpsc::channel(BATCHES_MAX);
     let following = source.run(sender, stop.clone());
@@ -218,9 +206,48 @@ pub(in crate::cli) async fn run_sites(
     result
 }
 
-/// Whether it is ready before it is to stop.
-async fn comes(ready: CancellationToken, stop: &CancellationToken) -> bool {
-    stop.run_until_cancelled(ready.cancelled()).await.is_some()
+/// What sockets are served with.
+#[derive(Clone)]
+struct Served {
+    counters: Arc<SocketCounters>,
+    stop: CancellationToken,
+    ready: CancellationToken,
+}
+
+impl Served {
+    /// Whether all that is asked can be answered, before it is to stop.
+    async fn is_ready(&self) -> bool {
+        let ready = self.stop.run_until_cancelled(self.ready.cancelled());
+        ready.await.is_some()
+    }
+}
+
+/// Serves; where another daemon has the addresses yet, once it is ready.
+fn serve(
+    sockets: Vec<(Site, Arc<dyn Service>)>,
+    live: Option<Live>,
+    served: &Served,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    for (site, service) in sockets {
+        let served = served.clone();
+        tasks.spawn(async move {
+            if let Some(server) = site.open(served.is_ready()).await? {
+                server.run(service, served.counters, served.stop).await;
+            }
+            Ok(())
+        });
+    }
+    if let Some(mut live) = live {
+        let served = served.clone();
+        tasks.spawn(async move {
+            if !live.is_later() || served.is_ready().await {
+                live.open_beside()?;
+                live.run(served.counters, served.stop).await;
+            }
+            Ok(())
+        });
+    }
 }
 
 /// What is known of the cluster; all zones have the same, but for what each shows.

@@ -24,8 +24,8 @@ impl Attached {
             device,
             mode,
             limited,
-            holder,
             pin,
+            holder,
         } = self;
         let moved = match holder {
             Holder::Filter(filter) => {
@@ -39,8 +39,8 @@ impl Attached {
                 device,
                 mode,
                 limited,
-                holder,
                 pin,
+                holder,
             }),
             Err(error) => {
                 // What held it is dropped, and it is detached: until the next line but one packets pass.

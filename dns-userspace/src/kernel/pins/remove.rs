@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::net::if_::{Interfaces, if_nameindex};
+use nix::net::if_::{Interface, Interfaces, if_nameindex};
 use tracing::info;
 
 use super::{
@@ -79,7 +79,7 @@ impl Place {
             }
         }
         let devices = devices()?;
-        let there: BTreeSet<u32> = devices.iter().map(|device| device.index()).collect();
+        let there: BTreeSet<u32> = devices.iter().map(Interface::index).collect();
         for (name, path) in entries(&self.directory.join(LINKS)) {
             let is_gone = index_of(&name).is_none_or(|index| !there.contains(&index));
             if !held.contains(&*path) && (is_gone || is_settled) {
