@@ -88,6 +88,7 @@ fn accelerate() -> Result<()> {
         "--service=kube-system/kube-dns",
         "--attach=pods",
         "--hook=auto",
+        "--pin=/sys/fs/bpf/hopzero",
         "--log-level=info",
     ];
     let found = objects.arguments()?;
@@ -113,6 +114,8 @@ fn accelerate_else() -> Result<()> {
         "extraArgs={--lease=5},updateStrategy.maxUnavailable=10%,nameOverride=dns,logLevel=debug",
         "--set",
         "image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef,image.pullSecrets={one}",
+        "--set",
+        "pin.directory=/run/bpf/dns,pin.detachOnExit=true",
     ])?;
     let arguments = [
         "accelerate",
@@ -124,6 +127,8 @@ fn accelerate_else() -> Result<()> {
         "--answer-for=10.43.0.10",
         "--answer-for=fd00::a",
         "--rate-limit=50",
+        "--pin=/run/bpf/dns",
+        "--detach-on-exit",
         "--log-level=debug",
         "--lease=5",
     ];
@@ -132,9 +137,13 @@ fn accelerate_else() -> Result<()> {
     let set = objects.one("DaemonSet")?;
     equal("name", &set["metadata"]["name"], &json!("dns"))?;
     let update = &set["spec"]["updateStrategy"];
-    let expected = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "10%"}});
+    let expected =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "10%", "maxUnavailable": 0}});
     equal("updateStrategy", update, &expected)?;
     let pod = &set["spec"]["template"]["spec"];
+    let mounts = objects.container()?["volumeMounts"].as_array();
+    let mount = json!({"name": "bpffs", "mountPath": "/run/bpf"});
+    ensure!(mounts.is_some_and(|all| all.contains(&mount)), "{mounts:?}");
     equal("pull", &pod["imagePullSecrets"], &json!([{"name": "one"}]))?;
     let image = objects.container()?["image"].as_str().unwrap_or_default();
     ensure!(
@@ -278,10 +287,14 @@ fn serve_corefile() -> Result<()> {
 fn bare() -> Result<()> {
     let objects = Objects::new(&[
         "--set",
-        "rbac.create=false,serviceAccount.create=false,serviceAccount.name=dns,tolerations=null,priorityClassName=high",
+        "rbac.create=false,serviceAccount.create=false,serviceAccount.name=dns,tolerations=null,priorityClassName=high,pin.directory=",
     ])?;
     ensure!(objects.kinds() == ["DaemonSet"], "{:?}", objects.kinds());
-    let pod = &objects.one("DaemonSet")?["spec"]["template"]["spec"];
+    let set = &objects.one("DaemonSet")?["spec"];
+    let update = &set["updateStrategy"]["rollingUpdate"];
+    equal("update", update, &json!({"maxUnavailable": 1}))?;
+    let pod = &set["template"]["spec"];
+    ensure!(!pod.to_string().contains("bpf"), "{pod}");
     equal("account", &pod["serviceAccountName"], &json!("dns"))?;
     equal("priority", &pod["priorityClassName"], &json!("high"))?;
     equal("tolerations", &pod["tolerations"], &Value::Null)
@@ -310,9 +323,11 @@ fn privileges() -> Result<()> {
             &json!("system-node-critical"),
         )?;
         ensure!(container["resources"]["limits"]["memory"].is_string());
-        // Nothing of the host's files.
+        // Nothing of the host's files but what is pinned.
         for volume in pod["volumes"].as_array().context("no volumes")? {
-            ensure!(volume["hostPath"].is_null(), "{volume}");
+            let path = &volume["hostPath"];
+            let bpffs = json!({"path": "/sys/fs/bpf", "type": "Directory"});
+            ensure!(path.is_null() || *path == bpffs, "{volume}");
         }
     }
     Ok(())
@@ -370,7 +385,10 @@ fn rbac() -> Result<()> {
 }
 
 fn options() -> Result<()> {
-    let all = ["--set", "attach.exclude={x},rateLimitPerSecond=1"];
+    let all = [
+        "--set",
+        "attach.exclude={x},rateLimitPerSecond=1,pin.detachOnExit=true",
+    ];
     for arguments in [&all[..], &[&SERVE[..], &all].concat()] {
         let objects = Objects::new(arguments)?;
         let found = objects.arguments()?;

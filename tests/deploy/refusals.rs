@@ -24,6 +24,8 @@ const ROWS: &[Row] = &[
     ("serve.prots.health=8080", &["/serve", "'prots' not allowed"]),
     ("serve.stubDomains.example=10.1.2.3", &["/serve/stubDomains/example", "want array"]),
     ("updateStrategy.maxUnavailable=0", &["/updateStrategy/maxUnavailable", "want 1"]),
+    ("pin.directory=/sys/fs/bpf/hopzero.v1", &["/pin/directory", "hopzero.v1"]),
+    ("pin.directory=,pin.detachOnExit=true", &["pin.detachOnExit", "without pin.directory"]),
     ("image.digest=sha256:12", &["/image/digest", "sha256:12"]),
     ("podMonitor.enabled=true", &["podMonitor.enabled", "hopzero stats"]),
     ("networkpolicy.enabled=true", &["'networkpolicy' not allowed"]),

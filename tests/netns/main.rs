@@ -14,6 +14,7 @@ mod metrics;
 mod offloads;
 mod others;
 mod passed;
+mod pins;
 mod pods;
 mod refusals;
 mod reload;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         others::tests(),
         clsact::tests(),
         check::tests(),
+        pins::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())
 }

@@ -1,6 +1,6 @@
 //! However the daemon ends, nothing of ours is left.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use hopzero_tests::{
@@ -9,11 +9,10 @@ use hopzero_tests::{
     harness::Test,
     loaded::{Loaded, attached},
     network::{DNS_V4, NODE_DEVICE, dns},
+    pins::{BPFFS, files},
 };
 
 use crate::setup::{By, Setup, with_each_hook};
-
-const BPFFS: &str = "/sys/fs/bpf";
 
 pub fn tests() -> Vec<Test> {
     with_each_hook("residue", residue)
@@ -66,17 +65,4 @@ fn residue(hook: &'static str) -> Result<()> {
         setup.daemon = Daemon::start(&setup.network.node, &setup.home, hook)?;
     }
     Ok(())
-}
-
-/// Every path below.
-fn files(directory: &Path) -> Result<BTreeSet<String>> {
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir(directory).into_iter().flatten() {
-        let entry = entry?;
-        found.insert(entry.path().display().to_string());
-        if entry.file_type()?.is_dir() {
-            found.append(&mut files(&entry.path())?);
-        }
-    }
-    Ok(found)
 }

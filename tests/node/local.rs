@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use hopzero_tests::{
     client::{self, Query, rtype, summary},
     daemon::{Daemon, Home, ended},
@@ -10,6 +10,7 @@ use hopzero_tests::{
     namespace::Namespace,
     network::dns,
     node::Node,
+    pins::Pins,
 };
 
 use crate::accelerate;
@@ -24,12 +25,17 @@ pub fn tests() -> Vec<Test> {
         Test::new("node::local_address", answers),
         Test::new("node::local_address_after_a_kill", taken_over),
         Test::new("node::local_address_of_somebody_else", left_alone),
+        Test::new("node::local_address_pinned", pinned),
     ]
 }
 
 fn start(node: &Node, home: &Home) -> Result<Daemon> {
+    start_with(node, home, &[])
+}
+
+fn start_with(node: &Node, home: &Home, more: &[&str]) -> Result<Daemon> {
     let (v4, v6) = (V4.to_string(), V6.to_string());
-    let arguments = [
+    let mut arguments = vec![
         "--local-address",
         &v4,
         "--local-address",
@@ -37,6 +43,7 @@ fn start(node: &Node, home: &Home) -> Result<Daemon> {
         "--attach",
         "pods",
     ];
+    arguments.extend(more);
     Daemon::spawn(home.serve(&node.namespace, &arguments)?, home)?.ready()
 }
 
@@ -112,11 +119,43 @@ fn taken_over() -> Result<()> {
     ensure!(before == after, "before:\n{before}after:\n{after}");
     // Without a daemon it can be taken away, too.
     start(&node, &home)?.stop(libc::SIGKILL)?;
-    let removed = node
-        .namespace
-        .within(|| hopzero::kernel::remove_local_addresses().context("removing them"))?;
-    ensure!(removed == 2, "{removed}");
+    detach(&node, &Pins::new())?;
     ensure!(addresses(&node)? == before, "{}", addresses(&node)?);
+    Ok(())
+}
+
+/// It goes with what is pinned, and not with a daemon.
+fn pinned() -> Result<()> {
+    let (node, home, next, pins) = (Node::new()?, Home::shop()?, Home::shop()?, Pins::new());
+    node.bridge("cni0")?;
+    let pod = node.port("cni0", 2)?;
+    let before = addresses(&node)?;
+    let pin = pins.path().display().to_string();
+    let daemon = start_with(&node, &home, &["--pin", &pin])?;
+    accelerate::active(&daemon, 1)?;
+    let successor = start_with(&node, &next, &["--pin", &pin, "--detach-on-exit"])?;
+    accelerate::active(&successor, 1)?;
+    ensure!(ended(daemon.stop(libc::SIGTERM)?) == "exit 0");
+    ensure!(
+        ask(&pod.namespace, V4, rtype::A)? == EXPECTED,
+        "another daemon's"
+    );
+    ensure!(has_it(&node)?, "{}", addresses(&node)?);
+    ensure!(ended(successor.stop(libc::SIGTERM)?) == "exit 0");
+    ensure!(addresses(&node)? == before, "{}", addresses(&node)?);
+    // Without --detach-on-exit it stays until somebody takes all of it away.
+    let daemon = start_with(&node, &home, &["--pin", &pin])?;
+    ensure!(ended(daemon.stop(libc::SIGTERM)?) == "exit 0");
+    ensure!(has_it(&node)?, "{}", addresses(&node)?);
+    detach(&node, &pins)?;
+    ensure!(addresses(&node)? == before, "{}", addresses(&node)?);
+    Ok(())
+}
+
+/// As `hopzero detach` on the node.
+fn detach(node: &Node, pins: &Pins) -> Result<()> {
+    let removed = (node.namespace).within(|| Ok(hopzero::kernel::detach(pins.path(), false)?))?;
+    ensure!(removed.addresses == 2, "{removed}");
     Ok(())
 }
 

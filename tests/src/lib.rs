@@ -11,4 +11,5 @@ pub mod network;
 pub mod node;
 pub mod offload;
 pub mod packets;
+pub mod pins;
 pub mod window;

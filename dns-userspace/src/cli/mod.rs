@@ -3,6 +3,7 @@
 mod accelerate;
 mod check;
 mod check_config;
+mod detach;
 mod kernel;
 mod query;
 mod rbac;
@@ -38,6 +39,9 @@ Examples:
   Something does not work:
     hopzero check
 
+  Remove what was pinned (serve --pin, accelerate --pin), without a daemon:
+    hopzero detach
+
 `hopzero help COMMAND` says more about each command.";
 
 /// Kubernetes DNS, answered in the kernel where a pod's query is first seen.
@@ -58,6 +62,7 @@ enum Command {
     Check(Box<check::Args>),
     CheckConfig(check_config::Args),
     Kernel(kernel::Args),
+    Detach(detach::Args),
     Rbac(rbac::Args),
 }
 
@@ -72,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::main(*args),
         Command::CheckConfig(args) => check_config::main(&args),
         Command::Kernel(args) => kernel::main(args),
+        Command::Detach(args) => detach::main(&args),
         Command::Rbac(args) => rbac::main(&args),
     };
     done.unwrap_or_else(|error| {

@@ -1,72 +1,27 @@
 //! Attaching to devices, with links that the kernel removes when this process ends; where it has none for that, with a
 //! filter ([`super::clsact`]).
 
-use std::{collections::BTreeSet, path::Path};
+mod replace;
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
-        links::FdLink,
-        tc::{SchedClassifierLink, TcAttachOptions},
-        xdp::XdpLink,
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode, links::FdLink,
+        tc::TcAttachOptions,
     },
 };
-use clap::ValueEnum;
-use tracing::warn;
+use tracing::info;
 
 use super::{
-    KernelError,
+    KernelError, Mode,
     clsact::{self, Direction, Filter},
     error::chain,
     foreign,
+    pins::{self, Pin, Place},
 };
-
-/// Where on a device the programs run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Hook {
-    /// tcx ingress (Linux 6.6): the host's side of a pod's veth
-    Tc,
-    /// A filter of clsact: the same for older kernels
-    Clsact,
-    /// XDP in the driver: a network card
-    Xdp,
-    /// XDP in the network stack: any device
-    XdpGeneric,
-    /// XDP in the driver for a network card, tcx or clsact for any other device; then XDP in the stack
-    #[default]
-    Auto,
-}
-
-/// How a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// tcx ingress.
-    Tcx,
-    /// A filter at the ingress of clsact.
-    Clsact,
-    /// XDP in the driver.
-    XdpNative,
-    /// XDP in the network stack.
-    XdpGeneric,
-}
-
-impl Mode {
-    /// As in `--hook`, metrics and JSON.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Mode::Tcx => "tc",
-            Mode::Clsact => "clsact",
-            Mode::XdpNative => "xdp",
-            Mode::XdpGeneric => "xdp-generic",
-        }
-    }
-
-    /// Whether frames are known by their link-layer address alone.
-    pub(super) const fn is_xdp(self) -> bool {
-        matches!(self, Mode::XdpNative | Mode::XdpGeneric)
-    }
-}
+use replace::move_link;
 
 /// An attached program; detached when dropped.
 #[derive(Debug)]
@@ -77,6 +32,8 @@ pub struct Attached {
     pub mode: Mode,
     /// Whether one network is sent only so many answers a second.
     pub limited: bool,
+    /// Holds the link beyond this process. Dropped before the link, so that this is detached when that is.
+    pin: Option<Pin>,
     holder: Holder,
 }
 
@@ -99,11 +56,6 @@ pub(super) fn index_of(device: &str) -> Result<u32, KernelError> {
     })
 }
 
-/// A card has a device of its bus behind it.
-pub(super) fn is_card(device: &str) -> bool {
-    (Path::new("/sys/class/net").join(device).join("device")).exists()
-}
-
 /// The Ethernet address of a device.
 pub(super) fn mac_of(device: &str) -> Result<[u8; 6], KernelError> {
     nix::ifaddrs::getifaddrs()
@@ -117,23 +69,47 @@ pub(super) fn mac_of(device: &str) -> Result<[u8; 6], KernelError> {
         })
 }
 
-/// The modes of a hook, in the order in which they are tried.
-pub(super) fn modes(device: &str, hook: Hook) -> &'static [Mode] {
-    match hook {
-        Hook::Tc => &[Mode::Tcx],
-        Hook::Clsact => &[Mode::Clsact],
-        Hook::Xdp => &[Mode::XdpNative],
-        Hook::XdpGeneric => &[Mode::XdpGeneric],
-        // (Native XDP on the host's side of a veth would lose every reply.)
-        Hook::Auto if is_card(device) => {
-            &[Mode::XdpNative, Mode::XdpGeneric, Mode::Tcx, Mode::Clsact]
-        }
-        Hook::Auto => &[Mode::Tcx, Mode::Clsact, Mode::XdpGeneric],
+/// Attaches in one mode; where an earlier daemon has pinned a link, its program is replaced.
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    device: &str,
+    index: u32,
+    mode: Mode,
+    place: Option<&Arc<Place>>,
+) -> Result<Attached, KernelError> {
+    let Some(place) = place else {
+        return attach_anew(ebpf, device, index, mode);
+    };
+    let _locked = place.lock_own()?;
+    if mode == Mode::Clsact {
+        // It has no link.
+        return attach_anew(ebpf, device, index, mode);
     }
+    if let Some((pin, link)) = pins::kept(place, mode, index) {
+        match move_link(ebpf, link, mode)? {
+            Ok(link) => {
+                return Ok(Attached {
+                    device: device.to_owned(),
+                    mode,
+                    limited: false,
+                    pin: Some(pin),
+                    holder: Holder::Link(link),
+                });
+            }
+            // Most probably the device that it was at is gone, and this one has its number.
+            Err(error) => info!(device, %error, "a link that is pinned is not used"),
+        }
+    }
+    let mut attached = attach_anew(ebpf, device, index, mode)?;
+    if let Holder::Link(link) = attached.holder {
+        let (pin, link) = Pin::new(place, mode, index, link)?;
+        attached.holder = Holder::Link(link);
+        attached.pin = Some(pin);
+    }
+    Ok(attached)
 }
 
-/// Attaches in one mode.
-pub(super) fn attach(
+fn attach_anew(
     ebpf: &mut Ebpf,
     device: &str,
     index: u32,
@@ -163,6 +139,7 @@ pub(super) fn attach(
         device: device.to_owned(),
         mode,
         limited: false,
+        pin: None,
         holder,
     })
 }
@@ -218,63 +195,10 @@ pub(super) fn load_for(ebpf: &mut Ebpf, mode: Mode) -> Result<(), KernelError> {
 }
 
 impl Attached {
-    /// Puts another object's program, which is loaded, in the place of the one that is attached. Link and filter stay
-    /// (`BPF_LINK_UPDATE`): each packet meets one of the two, and the order among others' programs is as it was.
-    pub(super) fn move_to(self, ebpf: &mut Ebpf, index: u32) -> Result<Self, KernelError> {
-        let Attached {
-            device,
-            mode,
-            limited,
-            holder,
-        } = self;
-        let moved = match (holder, mode) {
-            (Holder::Filter(filter), _) => {
-                let program: &mut SchedClassifier = loaded(ebpf, TC, SchedClassifier::load)?;
-                filter.move_to(program).map(Holder::Filter)
-            }
-            (Holder::Link(link), Mode::XdpNative | Mode::XdpGeneric) => {
-                as_link(move_xdp(ebpf, link)?)
-            }
-            (Holder::Link(link), Mode::Tcx | Mode::Clsact) => as_link(move_tcx(ebpf, link)?),
-        };
-        match moved {
-            Ok(holder) => Ok(Attached {
-                device,
-                mode,
-                limited,
-                holder,
-            }),
-            Err(error) => {
-                // What held it is dropped, and it is detached: until the next line packets pass.
-                warn!(device, %error, "the program is not replaced in place: attaching anew");
-                let attached = attach(ebpf, &device, index, mode)?;
-                Ok(Attached {
-                    limited,
-                    ..attached
-                })
-            }
-        }
+    /// The file that holds its link.
+    pub(super) fn pin(&self) -> Option<&Path> {
+        self.pin.as_ref().map(Pin::path)
     }
-}
-
-fn move_tcx(ebpf: &mut Ebpf, link: FdLink) -> AttachResult {
-    let program: &mut SchedClassifier = loaded(ebpf, TC, SchedClassifier::load)?;
-    let link = SchedClassifierLink::try_from(link)
-        .map_err(Refusal::from)
-        .and_then(|link| program.attach_to_link(link).map_err(Refusal::from))
-        .and_then(|id| program.take_link(id).map_err(Refusal::from))
-        .and_then(|link| FdLink::try_from(link).map_err(Refusal::from));
-    Ok(link)
-}
-
-fn move_xdp(ebpf: &mut Ebpf, link: FdLink) -> AttachResult {
-    let program: &mut Xdp = loaded(ebpf, XDP, Xdp::load)?;
-    let link = XdpLink::try_from(link)
-        .map_err(Refusal::from)
-        .and_then(|link| program.attach_to_link(link).map_err(Refusal::from))
-        .and_then(|id| program.take_link(id).map_err(Refusal::from))
-        .and_then(|link| FdLink::try_from(link).map_err(Refusal::from));
-    Ok(link)
 }
 
 /// Loads the program that tells the tick.

@@ -5,7 +5,7 @@
 //! anything is attached. (Until then it passes everything, since nobody renews its lease.) A qdisc that was made for it goes
 //! with it, if nobody else has put a filter there meanwhile.
 
-use std::io;
+use std::{io, mem};
 
 use aya::programs::{
     SchedClassifier, TcAttachType,
@@ -58,6 +58,9 @@ impl Direction {
 pub(super) struct Filter {
     link: Option<SchedClassifierLink>,
     index: u32,
+    direction: Direction,
+    /// The kernel's number of the program.
+    program: u32,
     has_made_qdisc: bool,
 }
 
@@ -80,6 +83,8 @@ pub(super) fn attach(
     let mut filter = Filter {
         link: None,
         index,
+        direction,
+        program: program.info()?.id(),
         has_made_qdisc: false,
     };
     if !has_qdisc(index)? {
@@ -102,15 +107,29 @@ impl Filter {
         if let Some(link) = self.link.take() {
             let id = program.attach_to_link(link)?;
             self.link = Some(program.take_link(id)?);
+            self.program = program.info()?.id();
         }
         Ok(self)
+    }
+
+    /// Whether it is this program that has the place.
+    fn is_there(&self) -> bool {
+        let found = filters(self.index, self.direction).unwrap_or_default();
+        found.iter().any(|found| {
+            found.id == self.program && found.handle == HANDLE && found.priority == PRIORITY_FIRST
+        })
     }
 }
 
 impl Drop for Filter {
     fn drop(&mut self) {
-        // aya takes the filter away.
-        drop(self.link.take());
+        if self.is_there() {
+            // aya takes the filter away.
+            drop(self.link.take());
+        } else {
+            // By its place alone another daemon's would go, which has taken over.
+            mem::forget(self.link.take());
+        }
         if self.has_made_qdisc {
             // The device may be gone, and its qdisc with it.
             let _ = remove_qdisc(self.index);
@@ -119,12 +138,16 @@ impl Drop for Filter {
 }
 
 /// Removes what a killed daemon has left at a device: filters in our place with our programs' names, and the qdisc if it is
-/// empty then.
+/// empty then. Returns the names of the programs.
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn remove_leftovers(device: &str, index: u32, names: &[&str]) -> io::Result<()> {
-    let mut has_removed = false;
+pub(super) fn remove_leftovers(
+    device: &str,
+    index: u32,
+    names: &[&str],
+) -> io::Result<Vec<String>> {
+    let mut removed = Vec::new();
     for direction in [Direction::Ingress, Direction::Egress] {
         for found in filters(index, direction)? {
             let is_ours = found.handle == HANDLE
@@ -146,14 +169,14 @@ pub(super) fn remove_leftovers(device: &str, index: u32, names: &[&str]) -> io::
                     found.handle,
                     None,
                 )?);
-                has_removed = true;
+                removed.push(found.name);
             }
         }
     }
-    if has_removed {
+    if !removed.is_empty() {
         remove_qdisc(index)?;
     }
-    Ok(())
+    Ok(removed)
 }
 
 /// The programs at a device's clsact, in the order in which they run.

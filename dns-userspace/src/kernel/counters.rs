@@ -1,5 +1,7 @@
 //! What the programs count, all CPUs together.
 
+use std::os::fd::AsFd as _;
+
 use aya::{
     Ebpf,
     maps::{Map, MapData, PerCpuArray},
@@ -11,6 +13,9 @@ use hopzero_common::{
 
 use super::KernelError;
 
+/// Their map.
+pub(super) const MAP: &str = "COUNTERS";
+
 /// The counters of the loaded programs.
 pub struct Counters(PerCpuArray<MapData, counter::Counters>);
 
@@ -18,11 +23,21 @@ pub struct Counters(PerCpuArray<MapData, counter::Counters>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts(Box<[u64]>);
 
+/// Another descriptor of the map: what reads it has it for itself.
+pub(super) fn copy(ebpf: &Ebpf) -> Result<MapData, KernelError> {
+    let Some(Map::PerCpuArray(map)) = ebpf.map(MAP) else {
+        return Err(KernelError::Object { what: MAP });
+    };
+    let descriptor = map.fd().as_fd().try_clone_to_owned();
+    let descriptor = descriptor.map_err(|source| KernelError::Memory { name: MAP, source })?;
+    Ok(MapData::from_fd(descriptor)?)
+}
+
 impl Counters {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
         let map = ebpf
-            .take_map("COUNTERS")
-            .ok_or(KernelError::Object { what: "COUNTERS" })?;
+            .take_map(MAP)
+            .ok_or(KernelError::Object { what: MAP })?;
         Self::of_map(map)
     }
 

@@ -12,28 +12,24 @@
 //! ([`super::probe`]). An attachment and a test wait for RCU grace periods, some 16 ms each, so tests come after all attaching.
 
 mod device;
+mod selftest;
+mod succession;
 
-use std::{
-    collections::BTreeSet,
-    mem,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use serde_json::Value;
 use tracing::{info, warn};
 
 pub(super) use device::Device;
-use device::{NOT_YET, State, TRIED_AGAIN_AFTER};
+use device::{NOT_YET, State};
 
 use super::{
     Hook, Kernel, KernelError, Mode, Options, attach, clsact, foreign,
     links::Pod,
-    probe::{self, Outcome, Questions},
+    mode::modes,
+    pins::{Generation, Place, remove_others},
+    probe,
 };
-
-/// How long after the last test one of the active devices is tested again, in turn: another agent may have put its program
-/// in front of ours.
-const TESTED_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Whether it is the same device still. Pods come and go faster than they are attached to.
 fn is_there(name: &str, index: u32) -> bool {
@@ -58,29 +54,10 @@ impl Kernel {
     /// # Errors
     /// What the verifier says.
     pub(super) fn load_for_pods(&mut self, hook: Hook) -> Result<(), KernelError> {
-        if let Some(mode) = attach::modes("", hook).first() {
+        if let Some(mode) = modes("", hook).first() {
             attach::load_for(&mut self.ebpf, *mode)?;
         }
         probe::load(&mut self.ebpf)
-    }
-
-    /// Tests them; each has to be active in some mode, or it cannot be tested.
-    ///
-    /// # Errors
-    /// No mode of a device works.
-    pub(super) fn test_all(
-        &mut self,
-        options: &Options,
-        questions: &Questions,
-    ) -> Result<(), KernelError> {
-        let is_new = |device: &&Device| device.state == State::Untested(NOT_YET);
-        while let Some(index) = (self.devices.values())
-            .find(is_new)
-            .map(|device| device.index)
-        {
-            self.test(index, options, questions)?;
-        }
-        Ok(())
     }
 
     /// A pod's device has come, has changed or has gone.
@@ -138,6 +115,10 @@ impl Kernel {
     /// Attaches to a new device, in the first mode that it takes.
     fn put(&mut self, device: Device, options: &Options) -> Result<(), KernelError> {
         let names = [attach::TC, probe::TAKE];
+        if let Some(place) = self.place() {
+            // Whose filter it is is not to be seen: not another daemon's, then.
+            drop(place.lock_own()?);
+        }
         if let Err(error) = clsact::remove_leftovers(&device.name, device.index, &names) {
             warn!(device = device.name, %error, "whether a filter of ours is left is not known");
         }
@@ -151,7 +132,7 @@ impl Kernel {
         first: usize,
         options: &Options,
     ) -> Result<(), KernelError> {
-        let modes = attach::modes(&device.name, options.hook);
+        let modes = modes(&device.name, options.hook);
         let mut result = Ok(());
         device.seen = Instant::now();
         for mode in modes.iter().skip(first) {
@@ -187,9 +168,8 @@ impl Kernel {
         mode: Mode,
         options: &Options,
     ) -> Result<(), KernelError> {
-        let mut attached = attach::attach(&mut self.ebpf, &device.name, device.index, mode)?;
         let is_limited = options.limits(&device.name);
-        attached.limited = mode.is_xdp() && is_limited;
+        let limited = mode.is_xdp() && is_limited;
         if is_limited && !mode.is_xdp() {
             warn!(
                 device = device.name,
@@ -197,168 +177,36 @@ impl Kernel {
             );
         }
         let mac = if mode.is_xdp() {
-            Some((attach::mac_of(&device.name)?, attached.limited))
+            Some((attach::mac_of(&device.name)?, limited))
         } else {
             device.bridge().map(|bridge| (bridge, false))
         };
+        // First, so that the first packet is answered where another daemon's program has answered the last one.
         let mut macs = self.macs();
         macs.extend(mac);
         self.control.set_macs(&macs)?;
+        let place = self.place().cloned();
+        let attached = attach::attach(
+            &mut self.ebpf,
+            &device.name,
+            device.index,
+            mode,
+            place.as_ref(),
+        );
+        let mut attached = attached.inspect_err(|_| self.tell_macs())?;
+        attached.limited = limited;
+        if let (Some(pinned), Some(place)) = (&mut self.pinned, &place) {
+            pinned.pin_programs(&mut self.ebpf);
+            remove_others(place, mode, device.index);
+        }
         device.mac = mac;
         device.attached = Some(attached);
         Ok(())
     }
 
-    /// Does what is due: tests a device, or tries it again. Says whether there was anything to do.
-    pub(super) fn do_next(&mut self, options: &Options, questions: &Questions) -> bool {
-        let urgent = (self.devices.values())
-            .filter_map(|device| Some((device.urgency()?, device.seen, device.index)))
-            .min();
-        let index = match urgent {
-            Some((_, _, index)) => index,
-            None if self.tested.elapsed() < TESTED_AGAIN_AFTER => return false,
-            None => {
-                let active = self.devices.values();
-                let active = active.filter(|device| device.state == State::Active);
-                match active.min_by_key(|device| device.seen) {
-                    Some(device) => device.index,
-                    None => return false,
-                }
-            }
-        };
-        if let Err(error) = self.test(index, options, questions) {
-            warn!(%error, again_after_seconds = TRIED_AGAIN_AFTER.as_secs(),
-                "queries at this device are not answered in the kernel");
-        }
-        true
-    }
-
-    /// Whether there is something to do at once.
-    pub(super) fn is_due(&self) -> bool {
-        self.devices
-            .values()
-            .any(|device| device.urgency().is_some())
-    }
-
-    /// Tests a device; if its answer is lost, the next mode is taken. One that has failed is tried from the first mode on.
-    fn test(
-        &mut self,
-        index: u32,
-        options: &Options,
-        questions: &Questions,
-    ) -> Result<(), KernelError> {
-        let Some(mut device) = self.devices.remove(&index) else {
-            return Ok(());
-        };
-        self.tested = Instant::now();
-        device.seen = self.tested;
-        let Some(attached) = &device.attached else {
-            device.refused.clear();
-            return self.attach_from(device, 0, options);
-        };
-        let mode = attached.mode;
-        let subject = probe::Device {
-            name: &device.name,
-            index,
-            mode,
-            bridge: device.bridge(),
-        };
-        let outcome = (self.prober).test(&mut self.ebpf, &subject, questions, &options.answer_for);
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                warn!(device = device.name, %error, "the device cannot be tested");
-                Outcome::Untested("the kernel makes no test")
-            }
-        };
-        let was = mem::replace(&mut device.state, State::Failed);
-        match outcome {
-            Outcome::Answered => {
-                device.state = State::Active;
-                if was != State::Active {
-                    info!(
-                        device = device.name,
-                        mode = mode.label(),
-                        "active: a query has come back"
-                    );
-                }
-            }
-            Outcome::Untested(why) => {
-                device.state = State::Untested(why);
-                if was != device.state {
-                    info!(device = device.name, mode = mode.label(), why, "not tested");
-                }
-            }
-            Outcome::Lost(why) => return self.lost(device, mode, why, options),
-        }
-        self.devices.insert(index, device);
-        Ok(())
-    }
-
-    fn lost(
-        &mut self,
-        mut device: Device,
-        mode: Mode,
-        why: &'static str,
-        options: &Options,
-    ) -> Result<(), KernelError> {
-        device.others = foreign::at(&device.name, device.index, &self.program_ids());
-        let reason = if device.others.is_empty() {
-            why.to_owned()
-        } else {
-            format!("{why} (there: {})", foreign::listed(&device.others))
-        };
-        let error = KernelError::Lost {
-            device: device.name.clone(),
-            hook: mode.label(),
-            reason,
-            remedy: "other agents' programs are left alone: use --hook auto, or let ours run first",
-        };
-        warn!(%error, "detached: trying the next mode");
-        device.attached = None;
-        device.mac = None;
-        device.refused.push(error.to_string());
-        let modes = attach::modes(&device.name, options.hook);
-        let at = modes.iter().position(|other| *other == mode);
-        let first = at.map_or(modes.len(), |at| at + 1);
-        if first >= modes.len() {
-            self.devices.insert(device.index, device);
-            self.tell_macs();
-            return Err(error);
-        }
-        self.attach_from(device, first, options)
-    }
-
-    /// Takes the place of another one on each of its devices, which then has none: each packet meets the
-    /// programs of one of the two. To be filled, leased and answering before.
-    ///
-    /// # Errors
-    /// The programs cannot be loaded, and the other one is as it was.
-    pub fn take_over(&mut self, other: &mut Kernel) -> Result<(), KernelError> {
-        for attached in other
-            .devices
-            .values()
-            .filter_map(|device| device.attached.as_ref())
-        {
-            attach::load_for(&mut self.ebpf, attached.mode)?;
-        }
-        self.control.set_macs(&other.macs())?;
-        self.macs.clone_from(&other.macs);
-        self.switches().follow(&other.switches());
-        for (index, mut device) in mem::take(&mut other.devices) {
-            if let Some(attached) = device.attached.take() {
-                match attached.move_to(&mut self.ebpf, index) {
-                    Ok(attached) => device.attached = Some(attached),
-                    Err(error) => {
-                        // It may be gone, as a pod's is.
-                        warn!(device = device.name, %error, "no longer attached");
-                        device.state = State::Failed;
-                    }
-                }
-            }
-            self.devices.insert(index, device);
-        }
-        Ok(())
+    /// Where links are pinned.
+    fn place(&self) -> Option<&Arc<Place>> {
+        self.pinned.as_ref().map(Generation::place)
     }
 
     /// The link-layer addresses that the programs have to know.

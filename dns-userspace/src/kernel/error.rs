@@ -5,6 +5,8 @@ use std::io;
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 use caps::{CapSet, Capability};
 
+use super::PinError;
+
 /// Why the kernel does not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -152,6 +154,9 @@ pub enum KernelError {
         /// Its capacity.
         names: u32,
     },
+    /// What is pinned.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// A map operation.
     #[error("cannot use a map: {0}")]
     Map(#[from] MapError),

@@ -8,6 +8,9 @@
 //! old table answers what it can: names without room pass. If the larger table cannot be made, it stays so, and it
 //! is tried again after [`GROWN_AGAIN_AFTER`].
 
+mod capacity;
+mod pins;
+
 use std::{
     collections::BTreeMap,
     mem,
@@ -21,14 +24,12 @@ use tracing::{info, warn};
 use super::{Kernel, KernelError, Options, Pod, Status, probe::Questions, status::Figures};
 use crate::{
     plugin::prometheus::Owners,
-    publisher::{Publisher, table::Capacity},
+    publisher::table::Capacity,
     zone::{OwnerName, Zone},
 };
+use capacity::{capacity, larger};
+use pins::Pins;
 
-/// Names that a table has room for at the least.
-const NAMES_MIN: u32 = 4096;
-/// Cells for each name of `--names-max`, beyond what is there: an IPv6 PTR takes three.
-const CELLS_PER_NAME: u32 = 3;
 /// Between two attempts to make a larger table: each costs what a start does, a second or two of a large
 /// cluster's node.
 const GROWN_AGAIN_AFTER: Duration = Duration::from_secs(30);
@@ -47,6 +48,7 @@ pub struct Follower {
     pods: BTreeMap<u32, Pod>,
     /// What tests ask.
     questions: Questions,
+    pins: Pins,
 }
 
 impl Follower {
@@ -65,6 +67,7 @@ impl Follower {
             turned: false,
             pods: BTreeMap::new(),
             questions: Questions::default(),
+            pins: Pins::default(),
         })
     }
 
@@ -139,6 +142,9 @@ impl Follower {
             };
             return;
         };
+        if self.pins.are_taken_over() {
+            return;
+        }
         kernel.follow_pod(index, pod, &self.options);
         self.status.changed(kernel);
     }
@@ -146,6 +152,7 @@ impl Follower {
     /// Tests a device that is to be tested, or tries one again on which nothing works.
     pub fn test(&mut self) {
         if let Some(kernel) = &mut self.kernel
+            && !self.pins.are_taken_over()
             && kernel.do_next(&self.options, &self.questions)
         {
             self.status.changed(kernel);
@@ -154,7 +161,7 @@ impl Follower {
 
     /// Whether there is something to test at once.
     pub fn has_to_test(&self) -> bool {
-        self.kernel.as_ref().is_some_and(Kernel::is_due)
+        !self.pins.are_taken_over() && self.kernel.as_ref().is_some_and(Kernel::is_due)
     }
 
     /// Says that what there was to apply is applied: the programs may answer for another lease. To be
@@ -169,17 +176,24 @@ impl Follower {
             // Should it last, the lease runs out.
             Err(error) => warn!(%error, "the lease is not renewed"),
         }
+        if self.pins.look(kernel) {
+            self.status.changed(kernel);
+        }
     }
 
-    fn start(&self, zone: &Zone) -> Result<Kernel, KernelError> {
+    /// All of it is there, and answers, before anything is attached: what is pinned is another daemon's until then.
+    fn start(&mut self, zone: &Zone) -> Result<Kernel, KernelError> {
         let mut kernel = Kernel::load(&self.options, capacity(zone, self.options.names_max))?;
         kernel.publisher.publish_all(zone);
+        kernel.renew_lease(self.options.lease)?;
+        kernel.answer(true);
+        self.pins
+            .begin(&mut kernel, &self.questions, &self.options)?;
         kernel.attach(&self.options)?;
         if self.options.pods.is_some() {
             kernel.load_for_pods(self.options.hook)?;
         }
         kernel.renew_lease(self.options.lease)?;
-        kernel.answer(true);
         kernel.test_all(&self.options, &self.questions)?;
         self.status.loaded(&kernel)?;
         info!(kernel = %kernel.describe(), "answering in the kernel");
@@ -276,7 +290,8 @@ impl Follower {
         drop(progress);
         other.renew_lease(lease)?;
         other.answer(true);
-        other.take_over(kernel)?;
+        self.pins
+            .succeed(&mut other, kernel, &self.questions, &self.options)?;
         // What the old programs count is final when none of them runs any more.
         if let Err(error) = kernel.publisher.wait_for_programs() {
             warn!(%error, "cannot wait for the programs: a few packets may not be counted");
@@ -307,51 +322,8 @@ impl Follower {
     }
 }
 
-/// Half as much again as the zone needs now, or what was asked for. What does not fit is answered by
-/// the socket, and counted.
-fn capacity(zone: &Zone, names_max: Option<u32>) -> Capacity {
-    let size = Publisher::measure(zone);
-    match names_max {
-        Some(names) => Capacity::new(
-            names,
-            names
-                .saturating_mul(CELLS_PER_NAME)
-                .max(half_again(size.cells)),
-        ),
-        None => Capacity::new(
-            half_again(size.names).max(NAMES_MIN),
-            half_again(size.cells).max(NAMES_MIN * CELLS_PER_NAME),
-        ),
-    }
-}
-
-/// What is needed, but larger than what was full: records lie scattered, and a large batch needs room for
-/// both states.
-fn larger(needed: Capacity, full: Capacity) -> Capacity {
-    Capacity::new(
-        needed.names.max(half_again(full.names)),
-        needed.cells.max(half_again(full.cells)),
-    )
-}
-
-fn half_again(count: u32) -> u32 {
-    count.saturating_add(count / 2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_larger_table_is_larger() {
-        let full = Capacity::new(1000, 5000);
-        for needed in [Capacity::new(100, 100), Capacity::new(100_000, 100_000)] {
-            let larger = larger(needed, full);
-            assert!(larger.names >= 1500 && larger.cells >= 7500, "{larger:?}");
-            assert!(larger.names >= needed.names && larger.cells >= needed.cells);
-        }
-        // There is an end.
-        let largest = Capacity::new(u32::MAX, u32::MAX);
-        assert_eq!(larger(full, largest), largest);
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.pins.end(self.kernel.take(), &self.options);
     }
 }

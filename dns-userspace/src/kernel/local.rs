@@ -3,8 +3,14 @@
 //! They are on a device of ours, [`DEVICE`], a dummy; or where the kernel has no such devices, on loopback. Each carries [`MARK`] as
 //! the metric of its route, by which it is known as ours: one that a killed daemon has left is taken over by the next one. An
 //! address that is there without it is somebody else's: it is used, and stays.
+//!
+//! They go with what is pinned: as long as links are, whether ours or the next daemon's, they stay, and `hopzero detach` removes them.
 
-use std::{io, net::IpAddr};
+use std::{
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
@@ -13,7 +19,7 @@ use netlink_packet_route::{
 };
 use tracing::{info, warn};
 
-use super::{KernelError, attach, netlink};
+use super::{KernelError, attach, netlink, pins::Place};
 
 /// Our device.
 const DEVICE: &str = "hopzero0";
@@ -22,17 +28,23 @@ const LOOPBACK: &str = "lo";
 /// "hz". (`IFA_RT_PRIORITY`, Linux 4.18.)
 const MARK: u32 = 0x687a;
 
-/// Addresses that are there as long as this value is.
+/// Addresses that are there as long as this value is, and longer where something stays pinned.
 #[derive(Debug)]
-pub struct LocalAddresses(bool);
+pub struct LocalAddresses {
+    is_wanted: bool,
+    pin: Option<PathBuf>,
+}
 
 impl LocalAddresses {
-    /// Makes those that are missing. None is wanted: nothing is done, now and later.
+    /// Makes those that are missing. None is wanted: nothing is done, now and later. `pin` is where links are pinned, if at all.
     ///
     /// # Errors
-    /// An address cannot be made; none is left then.
-    pub fn take(addresses: &[IpAddr]) -> Result<Self, KernelError> {
-        let taken = LocalAddresses(!addresses.is_empty());
+    /// An address cannot be made; none is left then, unless something is pinned.
+    pub fn take(addresses: &[IpAddr], pin: Option<&Path>) -> Result<Self, KernelError> {
+        let taken = LocalAddresses {
+            is_wanted: !addresses.is_empty(),
+            pin: pin.map(Path::to_owned),
+        };
         for address in addresses {
             take(*address).map_err(|source| KernelError::LocalAddress {
                 address: *address,
@@ -45,7 +57,10 @@ impl LocalAddresses {
 
 impl Drop for LocalAddresses {
     fn drop(&mut self) {
-        if self.0
+        let place = self.pin.as_deref().map(Place::open);
+        let is_pinned = matches!(place, Some(Ok(place)) if place.current().is_some());
+        if self.is_wanted
+            && !is_pinned
             && let Err(error) = remove_local_addresses()
         {
             warn!(%error, "addresses of ours stay");
@@ -57,7 +72,7 @@ impl Drop for LocalAddresses {
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn remove_local_addresses() -> io::Result<usize> {
+pub(super) fn remove_local_addresses() -> io::Result<usize> {
     let ours: Vec<Found> = found()?.into_iter().filter(|found| found.is_ours).collect();
     for found in &ours {
         let message = message(found.address, found.index);

@@ -1,14 +1,15 @@
 //! The programs in the kernel: loaded, attached, counted.
 //!
-//! Nothing is pinned: programs, maps and links belong to this process, and the kernel removes
-//! them with it, however it ends. (Filters of clsact, on old kernels, have no owner: `clsact`.)
+//! Programs, maps and links belong to this process, and the kernel removes them with it, however it ends; unless they are
+//! pinned, so that the next daemon takes over without a gap (`pins`). (Filters of clsact, on old kernels, have no owner: `clsact`.)
 //!
 //! | module | concept |
 //! |---|---|
 //! | `follow` | the table follows the zone |
 //! | `links`, `select` | the node's devices as they come and go, and which of them are pods' |
 //! | `devices` | how each is attached to, tested, and tried again |
-//! | `attach`, `clsact` | the modes |
+//! | `mode`, `attach`, `clsact` | the modes |
+//! | `pins` | what outlasts the daemon, how the next one takes it over, and how it is removed |
 //! | `probe` | a query is sent through a device, and has to come back |
 //! | `foreign` | other agents' programs, by name |
 //! | `control`, `lease`, `switch`, `grace` | what the programs are told, for how long they believe it, and how they are waited for |
@@ -27,9 +28,13 @@ mod foreign;
 mod grace;
 mod lease;
 mod links;
+mod loaded;
 mod local;
+mod mode;
 mod netlink;
 mod object;
+mod options;
+mod pins;
 mod probe;
 mod route;
 mod select;
@@ -37,33 +42,36 @@ mod status;
 pub mod survey;
 mod switch;
 mod tally;
+mod trace;
 
 use std::{
     collections::BTreeMap,
-    io,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use aya::{Ebpf, EbpfLoader, maps::Map};
-use hickory_proto::rr::Name;
-use hopzero_common::{
-    layout::{Control, Generation, ZoneEntry},
-    limits::{CELL_WORDS, NETWORKS_MAX, VLANS_MAX},
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, MapData},
 };
+use hickory_proto::rr::Name;
+use hopzero_common::{layout::Control, limits::CELL_WORDS};
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-pub use attach::{Attached, Hook, Mode};
+pub use attach::Attached;
 pub use counters::{Counters, Counts};
 pub use error::KernelError;
 pub use follow::Follower;
 pub use lease::{LEASE_DEFAULT, RENEWED_EVERY};
 pub use links::{Changes, Link, Pod, Watch};
-pub use local::{LocalAddresses, remove_local_addresses};
+pub use local::LocalAddresses;
+pub use mode::{Hook, Mode};
 pub use object::OBJECT;
+pub use options::{Options, RATE_LIMIT_DEFAULT, RATE_LIMIT_MAX, VLANS};
+pub use pins::{DIRECTORY_DEFAULT, PinError, Removed, detach};
 pub use route::device_towards;
 pub use select::{BRIDGES, NetworkPlugin, Place, PlaceError, Pods, Selection, device, pattern};
 pub use status::Status;
@@ -72,95 +80,21 @@ pub use switch::{HookSwitch, Switch, SwitchError, Switched, Target};
 use crate::publisher::{
     Publisher,
     memory::Words,
-    programs::Programs,
     table::{Capacity, Table},
 };
 use control::ControlBlock;
 use devices::Device;
 use grace::Grace;
 use lease::Clock;
+use loaded::Loaded;
+use pins::Generation;
 use probe::Prober;
 use switch::Switches;
-
-/// Answers a second to one network, unless configured: NSD's default. More than a node's resolver or a
-/// few hosts ask of us, and next to nothing for a victim.
-pub const RATE_LIMIT_DEFAULT: u32 = 200;
-/// The largest limit; a second's worth of it fits a bucket.
-pub const RATE_LIMIT_MAX: u32 = 1_000_000;
-/// The most VLANs that are answered.
-pub const VLANS: usize = VLANS_MAX;
+use trace::{LOG_LEVEL_DEBUG, start_logger};
 
 /// What the map NETWORKS has for a network, bytes: an element of `BPF_MAP_TYPE_LRU_HASH` (48 of the kernel's, key,
 /// value) and its bucket's head.
 const NETWORK_BYTES: u64 = 48 + 8 + 8 + 16;
-
-/// What the command line asks of the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Devices to attach to.
-    pub devices: Vec<String>,
-    /// Devices to attach to as they come.
-    pub pods: Option<Selection>,
-    /// Where on each device.
-    pub hook: Hook,
-    /// Destination addresses of the queries to answer.
-    pub answer_for: Vec<IpAddr>,
-    /// Capacity of the table of names; `None` for half as much again as the zone has, and more when that is full.
-    pub names_max: Option<u32>,
-    /// VLANs whose queries are answered.
-    pub vlans: Vec<u16>,
-    /// Answers a second to one network that asks by XDP; 0 for any number, `None` for
-    /// [`RATE_LIMIT_DEFAULT`] on cards and any number elsewhere.
-    pub rate_limit: Option<u32>,
-    /// Devices without that limit.
-    pub trusted: Vec<String>,
-    /// How long the programs answer after a renewal.
-    pub lease: Duration,
-    /// The addresses of an answer are rotated from query to query.
-    pub rotate: bool,
-    /// The programs log their decisions.
-    pub trace: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            devices: Vec::new(),
-            pods: None,
-            hook: Hook::default(),
-            answer_for: Vec::new(),
-            names_max: None,
-            vlans: Vec::new(),
-            rate_limit: None,
-            trusted: Vec::new(),
-            lease: LEASE_DEFAULT,
-            rotate: false,
-            trace: false,
-        }
-    }
-}
-
-impl Options {
-    /// Whether answers by XDP on a device are limited.
-    fn limits(&self, device: &str) -> bool {
-        let trusted = self.trusted.iter().any(|trusted| trusted == device);
-        !trusted
-            && self
-                .rate_limit
-                .map_or(attach::is_card(device), |rate| rate > 0)
-    }
-
-    /// Networks that there must be room for; a map has one element at the least.
-    fn networks(&self) -> u32 {
-        let limited = self.rate_limit.is_some_and(|rate| rate > 0)
-            || self.devices.iter().any(|device| self.limits(device));
-        if limited && self.hook != Hook::Tc {
-            u32::try_from(NETWORKS_MAX).unwrap_or(u32::MAX)
-        } else {
-            1
-        }
-    }
-}
 
 /// Loaded programs, and the table that they answer from.
 pub struct Kernel {
@@ -175,43 +109,15 @@ pub struct Kernel {
     /// Writes names into the table.
     pub publisher: Publisher,
     counters: Arc<Counters>,
+    /// The same map, to be pinned.
+    counted: MapData,
     clock: Clock,
     _logger: Option<AbortOnDropHandle<()>>,
+    /// What of it is pinned.
+    pinned: Option<Generation>,
     rate_limit: u32,
     networks: u32,
     ebpf: Ebpf,
-}
-
-/// The programs, for the publisher.
-struct Loaded {
-    control: Arc<ControlBlock>,
-    grace: Grace,
-}
-
-impl Programs for Loaded {
-    fn set_zone(&mut self, index: usize, zone: &ZoneEntry) {
-        self.control.set_zone(index, zone);
-    }
-
-    fn set_generation(&mut self, generation: Generation) {
-        self.control.set_generation(generation);
-    }
-
-    fn wait(&mut self) -> io::Result<()> {
-        self.grace.wait()
-    }
-
-    fn begin_wait(&mut self) {
-        self.grace.begin();
-    }
-
-    fn has_waited(&mut self) -> bool {
-        self.grace.is_over()
-    }
-
-    fn end_wait(&mut self) -> io::Result<()> {
-        self.grace.end()
-    }
 }
 
 impl Kernel {
@@ -223,6 +129,9 @@ impl Kernel {
         OBJECT.ok_or(KernelError::NoObject)?;
         error::check_capabilities()?;
         control::check_addresses(&options.answer_for)?;
+        if let Some(directory) = &options.pin {
+            pins::Place::check(directory)?;
+        }
         for device in &options.devices {
             attach::index_of(device)?;
         }
@@ -272,6 +181,7 @@ impl Kernel {
         let seed = control::random_seed();
         let control = Arc::new(ControlBlock::new(control, capacity, seed, options));
         control.rotate(options.rotate);
+        let counted = counters::copy(&ebpf)?;
         let counters = Arc::new(Counters::new(&mut ebpf)?);
         let logger = (options.trace.then(|| start_logger(&mut ebpf))).flatten();
         let programs = Loaded {
@@ -287,8 +197,10 @@ impl Kernel {
             publisher: Publisher::new(Table::new(index, cells, capacity, seed), Box::new(programs)),
             control,
             counters,
+            counted,
             clock,
             _logger: logger,
+            pinned: None,
             rate_limit: options.rate_limit.unwrap_or(RATE_LIMIT_DEFAULT),
             networks: options.networks(),
             ebpf,
@@ -418,12 +330,18 @@ impl Kernel {
                 Some(json!({"name": name, "id": program.info().ok()?.id()}))
             })
             .collect();
-        json!({
+        let mut description = json!({
             "devices": self.describe_devices(),
             "programs": programs,
             "capacity": table.capacity().names,
             "bytes": table.capacity().bytes() + u64::from(self.networks) * NETWORK_BYTES,
-        })
+        });
+        if let Some(pinned) = &self.pinned {
+            let is_ours = pinned.place().is_ours();
+            description["pinned"] = json!(pinned.path().display().to_string());
+            description["taken_over"] = json!(!is_ours);
+        }
+        description
     }
 }
 
@@ -436,27 +354,6 @@ fn renew(
     let until = clock.until(ebpf, lease)?;
     control.lease_until(until.unwrap_or(0));
     Ok(())
-}
-
-/// aya-log's number for "debug".
-const LOG_LEVEL_DEBUG: u8 = 4;
-/// How often the programs' log lines are fetched.
-const LOG_INTERVAL: Duration = Duration::from_millis(50);
-
-fn start_logger(ebpf: &mut Ebpf) -> Option<AbortOnDropHandle<()>> {
-    let mut logger = match aya_log::EbpfLogger::init(ebpf) {
-        Ok(logger) => logger,
-        Err(error) => {
-            warn!(%error, "the programs' log lines are not shown");
-            return None;
-        }
-    };
-    Some(AbortOnDropHandle::new(tokio::spawn(async move {
-        loop {
-            logger.flush();
-            tokio::time::sleep(LOG_INTERVAL).await;
-        }
-    })))
 }
 
 /// The shared memory of an array map.

@@ -142,6 +142,26 @@ impl Prober {
         outcome
     }
 
+    /// Whether the programs, which need not be attached, answer something at the moment.
+    ///
+    /// # Errors
+    /// The program cannot be loaded or run.
+    pub(super) fn answers(
+        &mut self,
+        ebpf: &mut Ebpf,
+        questions: &Questions,
+        answer_for: &[IpAddr],
+    ) -> Result<bool, KernelError> {
+        let to = (answer_for.iter()).min_by_key(|address| address.is_ipv6());
+        let Some(to) = to else {
+            return Ok(false);
+        };
+        self.begin(*to);
+        let frame = self.frame(ebpf, questions, *to);
+        self.words.publish(MAC, 0);
+        Ok(frame?.is_some())
+    }
+
     fn send_and_wait(
         &mut self,
         ebpf: &mut Ebpf,

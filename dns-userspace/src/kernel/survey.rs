@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::{
     Hook, Kernel, KernelError, LEASE_DEFAULT, Link, Options, Pod, Selection, attach, error,
     foreign::{self, Foreign},
-    netlink,
+    mode, netlink,
     probe::Questions,
 };
 use crate::{
@@ -98,7 +98,7 @@ impl Seen {
         let (ours, others): (Vec<_>, Vec<_>) = there.iter().partition(|program| is_ours(program));
         let words = |programs: Vec<&Foreign>| programs.iter().map(ToString::to_string).collect();
         Seen {
-            is_card: attach::is_card(&pod.link.name),
+            is_card: mode::is_card(&pod.link.name),
             pod,
             others: words(others),
             ours: words(ours),

@@ -35,6 +35,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and (eq .Values.mode "serve") (not .Values.cluster.dnsAddresses) -}}
 {{- fail "\n\ncluster.dnsAddresses is empty: mode serve needs the addresses that pods have in their resolv.conf, such as --set cluster.dnsAddresses={10.96.0.10}" -}}
 {{- end -}}
+{{- if and .Values.pin.detachOnExit (not .Values.pin.directory) -}}
+{{- fail "\n\npin.detachOnExit: nothing is pinned without pin.directory" -}}
+{{- end -}}
 {{- if and (eq .Values.mode "accelerate") .Values.podMonitor.enabled -}}
 {{- fail "\n\npodMonitor.enabled: accelerate has no page of metrics; ask a node by `hopzero stats`" -}}
 {{- end -}}

@@ -9,10 +9,12 @@
 //!
 //! It is looked for where `reload` says so, and on SIGUSR1. What plugins count, and the names of the cluster, stay.
 
+mod lameduck;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
@@ -45,6 +47,7 @@ use crate::{
     socket::{Server, ServerConfig, SocketCounters},
     zone::Zone,
 };
+pub(in crate::cli) use lameduck::Lameduck;
 
 const TARGET: &str = "plugin/reload";
 
@@ -65,6 +68,8 @@ pub(in crate::cli) struct Live {
     signals: Signals,
     /// The first configuration, until it is served.
     first: Option<(Next, Opened)>,
+    /// The same where another daemon has its addresses yet.
+    later: Option<Arc<Servers>>,
 }
 
 /// Where it is served.
@@ -122,13 +127,14 @@ impl Families for ReloadCounters {
 }
 
 impl Live {
-    /// Binds what a configuration needs.
+    /// Binds what a configuration needs. What another daemon has at the moment is bound later, beside that
+    /// ([`Self::open_beside`]), if this one is to take over.
     pub fn open(
         path: &Path,
         environment: Environment,
         allowances: Allowances,
-        sha512: String,
-        servers: Arc<Servers>,
+        (sha512, servers): (String, Arc<Servers>),
+        takes_over: bool,
     ) -> anyhow::Result<Self> {
         let mut live = Live {
             path: path.to_owned(),
@@ -145,12 +151,31 @@ impl Live {
                 _hangup: signal(SignalKind::hangup())?,
             },
             first: None,
+            later: None,
             environment,
         };
         let mut opened = Opened::default();
-        let first = live.prepare(servers, &mut opened, false)?;
-        live.first = Some((first, opened));
+        match live.prepare(Arc::clone(&servers), &mut opened, false) {
+            Ok(first) => live.first = Some((first, opened)),
+            Err(error) if takes_over && is_taken(&error) => live.later = Some(servers),
+            Err(error) => return Err(error),
+        }
         Ok(live)
+    }
+
+    /// Whether another daemon has its addresses yet.
+    pub fn is_later(&self) -> bool {
+        self.later.is_some()
+    }
+
+    /// Binds what it needs beside another daemon of this user: from here on it gets a part of the queries.
+    pub fn open_beside(&mut self) -> anyhow::Result<()> {
+        if let Some(servers) = self.later.take() {
+            let mut opened = Opened::default();
+            let first = self.prepare(servers, &mut opened, true)?;
+            self.first = Some((first, opened));
+        }
+        Ok(())
     }
 
     /// The sockets that are open and not served yet.
@@ -379,6 +404,12 @@ impl Live {
     }
 }
 
+/// Whether it fails because somebody else listens there.
+pub(super) fn is_taken(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|cause: &std::io::Error| cause.kind() == std::io::ErrorKind::AddrInUse)
+}
+
 /// The zones that plugins answer from.
 fn zones_of(servers: &Servers, mut all: Vec<Arc<RwLock<Zone>>>) -> Vec<Arc<RwLock<Zone>>> {
     all.retain(|zone| {
@@ -389,36 +420,6 @@ fn zones_of(servers: &Servers, mut all: Vec<Arc<RwLock<Zone>>>) -> Vec<Arc<RwLoc
         plugins.any(|plugin| plugin.cluster().is_some_and(|own| Arc::ptr_eq(own, zone)))
     });
     all
-}
-
-/// The time in which everything is served yet, while clients are told to go elsewhere.
-#[derive(Clone, Default)]
-pub(in crate::cli) struct Lameduck {
-    time: Arc<Mutex<Duration>>,
-    stopping: CancellationToken,
-}
-
-impl Lameduck {
-    fn new(stopping: CancellationToken) -> Self {
-        Lameduck {
-            time: Arc::default(),
-            stopping,
-        }
-    }
-
-    fn set(&self, time: Duration) {
-        *self.time.lock().unwrap_or_else(PoisonError::into_inner) = time;
-    }
-
-    /// Begins, and waits for its end.
-    pub async fn last(&self) {
-        self.stopping.cancel();
-        let time = *self.time.lock().unwrap_or_else(PoisonError::into_inner);
-        if !time.is_zero() {
-            tracing::info!(target: "plugin/health", "Going into lameduck mode for {time:?}");
-            sleep(time).await;
-        }
-    }
 }
 
 #[cfg(test)]

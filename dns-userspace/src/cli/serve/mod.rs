@@ -66,6 +66,9 @@ Examples:
     hopzero serve --manifests ./manifests --attach eth0 --answer-for 10.96.0.10 \\
         --vlan 100 --rate-limit 50
 
+  The same so that a restart leaves no gap: the next one takes over what is pinned:
+    hopzero serve --conf Corefile --attach pods --answer-for 10.96.0.10 --pin /sys/fs/bpf/hopzero
+
 Exit status: 0 after SIGTERM or SIGINT, 1 on errors, 2 on a wrong command line.";
 
 /// Serve DNS for a cluster, from the kernel and from a socket.
@@ -180,6 +183,16 @@ pub(super) struct KernelArgs {
     /// Let the programs log each decision. Costs much; for debugging.
     #[arg(long)]
     trace: bool,
+
+    /// Pin maps, programs and links below this directory of a bpffs, such as /sys/fs/bpf/hopzero: they outlast the daemon, answer
+    /// until --lease is over, and the next daemon takes them over, device by device, without a gap. `hopzero detach` removes
+    /// them. Filters of clsact cannot be pinned [default: nothing outlasts the daemon].
+    #[arg(long, value_name = "DIR")]
+    pin: Option<PathBuf>,
+
+    /// Remove on exit what is pinned, unless another daemon has taken it over. (A daemon that is killed removes nothing.)
+    #[arg(long, requires = "pin")]
+    detach_on_exit: bool,
 }
 
 /// Whether something is done.
@@ -219,6 +232,8 @@ impl KernelArgs {
             lease: Duration::from_secs(self.lease),
             rotate,
             trace: self.trace,
+            pin: self.pin,
+            detach_on_exit: self.detach_on_exit,
         })
     }
 }

@@ -31,7 +31,8 @@ use super::{
     Options,
     apply::{Steps, apply},
     kernel,
-    sites::Sites,
+    live::Live,
+    sites::{Site, Sites},
     source::Origin,
 };
 use crate::{
@@ -40,7 +41,7 @@ use crate::{
         Changes, Follower, LocalAddresses, Options as KernelOptions, Selection, SwitchError, Watch,
     },
     plugin::clusters::Clusters,
-    socket::SocketCounters,
+    socket::{Service, SocketCounters},
     source::{Source, cluster::ClusterMetrics},
 };
 
@@ -62,11 +63,12 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     allow_files();
     // First, so that a signal during the start is not lost.
     let signals = Signals::new()?;
-    // They go when this function ends, however that is.
-    let _local = LocalAddresses::take(&options.local)?;
+    // They go when this function ends, however that is, unless something stays pinned.
+    let _local = LocalAddresses::take(&options.local, options.kernel.pin.as_deref())?;
+    let takes_over = options.kernel.pin.is_some();
     let sites = match &options.conf {
-        Some(path) => Sites::of_corefile(path, &options.kernel.answer_for)?,
-        None => Sites::of_zone(options.listen, options.zone, options.rotate)?,
+        Some(path) => Sites::of_corefile(path, &options.kernel.answer_for, takes_over)?,
+        None => Sites::of_zone(options.listen, options.zone, options.rotate, takes_over)?,
     };
     let source = options.source.origin(&sites).await?;
     let daemon = Daemon {
@@ -142,14 +144,14 @@ pub(in crate::cli) async fn run_sites(
         spawn(&mut tasks, running);
     }
     let pods = follow_pods(watch, &mut tasks, &stop)?;
-    for (server, service) in sites.sockets {
-        let serving = server.run(service, Arc::clone(&counters), stop.clone());
-        spawn(&mut tasks, serving);
-    }
-    if let Some(live) = sites.live {
-        let serving = live.run(Arc::clone(&counters), stop.clone());
-        spawn(&mut tasks, serving);
-    }
+    // When all that is asked can be answered, where another daemon answers until then.
+    let ready = CancellationToken::new();
+    let served = Served {
+        counters,
+        stop: stop.clone(),
+        ready: ready.clone(),
+    };
+    serve(sites.sockets, sites.live, &served, &mut tasks);
 
     let (sender, changes) = mpsc::channel(BATCHES_MAX);
     let following = source.run(sender, stop.clone());
@@ -165,6 +167,7 @@ pub(in crate::cli) async fn run_sites(
             let _entered = runtime.enter();
             let result = apply(steps, &zones, follower, &programming, |names| {
                 synchronised.store(true, Ordering::Release);
+                ready.cancel();
                 tracing::info!(
                     listen,
                     names,
@@ -205,6 +208,50 @@ pub(in crate::cli) async fn run_sites(
         result = result.and(first_error(&mut tasks).await);
     }
     result
+}
+
+/// What sockets are served with.
+#[derive(Clone)]
+struct Served {
+    counters: Arc<SocketCounters>,
+    stop: CancellationToken,
+    ready: CancellationToken,
+}
+
+impl Served {
+    /// Whether all that is asked can be answered, before it is to stop.
+    async fn is_ready(&self) -> bool {
+        let ready = self.stop.run_until_cancelled(self.ready.cancelled());
+        ready.await.is_some()
+    }
+}
+
+/// Serves; where another daemon has the addresses yet, once it is ready.
+fn serve(
+    sockets: Vec<(Site, Arc<dyn Service>)>,
+    live: Option<Live>,
+    served: &Served,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    for (site, service) in sockets {
+        let served = served.clone();
+        tasks.spawn(async move {
+            if let Some(server) = site.open(served.is_ready()).await? {
+                server.run(service, served.counters, served.stop).await;
+            }
+            Ok(())
+        });
+    }
+    if let Some(mut live) = live {
+        let served = served.clone();
+        tasks.spawn(async move {
+            if !live.is_later() || served.is_ready().await {
+                live.open_beside()?;
+                live.run(served.counters, served.stop).await;
+            }
+            Ok(())
+        });
+    }
 }
 
 /// What is known of the cluster; all zones have the same, but for what each shows.

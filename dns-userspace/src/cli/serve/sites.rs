@@ -12,7 +12,7 @@ use hickory_proto::rr::Name;
 
 use super::{
     allowances::Allowances,
-    live::{Lameduck, Live},
+    live::{Lameduck, Live, is_taken},
 };
 use crate::{
     corefile::Corefile,
@@ -30,7 +30,7 @@ use crate::{
 
 /// Sockets with what answers there, and the zones that answers are made of.
 pub(in crate::cli) struct Sites {
-    pub sockets: Vec<(Server, Arc<dyn Service>)>,
+    pub sockets: Vec<(Site, Arc<dyn Service>)>,
     /// What a Corefile says, which may change.
     pub live: Option<Live>,
     /// To be filled from the cluster.
@@ -49,12 +49,54 @@ pub(in crate::cli) struct Sites {
     pub programming: Programming,
 }
 
+/// Sockets.
+pub(in crate::cli) enum Site {
+    /// That are bound.
+    Bound(Server),
+    /// That another daemon has yet, and that are to be bound beside its own.
+    Later(ServerConfig),
+}
+
+impl Site {
+    fn new(config: ServerConfig, takes_over: bool) -> anyhow::Result<Self> {
+        match Server::bind(config.clone()).map_err(anyhow::Error::from) {
+            Ok(server) => Ok(Site::Bound(server)),
+            Err(error) if takes_over && is_taken(&error) => Ok(Site::Later(config)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is not bound yet is bound when `ready`, beside the other daemon's, and gets a part of the queries
+    /// from then on. `None`: it is never ready.
+    pub async fn open(self, ready: impl Future<Output = bool>) -> anyhow::Result<Option<Server>> {
+        match self {
+            Site::Bound(server) => Ok(Some(server)),
+            Site::Later(_) if !ready.await => Ok(None),
+            Site::Later(config) => {
+                let beside_ours = true;
+                Ok(Some(Server::bind(ServerConfig {
+                    beside_ours,
+                    ..config
+                })?))
+            }
+        }
+    }
+
+    fn addresses(&self) -> &[SocketAddr] {
+        match self {
+            Site::Bound(server) => server.addresses(),
+            Site::Later(config) => &config.listen,
+        }
+    }
+}
+
 impl Sites {
-    /// One zone, without plugins.
+    /// One zone, without plugins. With `takes_over` another daemon may have the addresses yet.
     pub fn of_zone(
         listen: Vec<SocketAddr>,
         config: ZoneConfig,
         rotate: bool,
+        takes_over: bool,
     ) -> anyhow::Result<Self> {
         let zone = Arc::new(RwLock::new(Zone::new(config)));
         let config = ServerConfig {
@@ -63,7 +105,7 @@ impl Sites {
         };
         Ok(Sites {
             sockets: vec![(
-                Server::bind(config)?,
+                Site::new(config, takes_over)?,
                 Arc::new(Only {
                     resolver: Arc::clone(&zone),
                     rotate,
@@ -86,7 +128,11 @@ impl Sites {
     }
 
     /// What a Corefile says.
-    pub fn of_corefile(path: &Path, answer_for: &[IpAddr]) -> anyhow::Result<Self> {
+    pub fn of_corefile(
+        path: &Path,
+        answer_for: &[IpAddr],
+        takes_over: bool,
+    ) -> anyhow::Result<Self> {
         let environment = Environment::default();
         let (sha512, servers) = read(path, &environment)?;
         let servers = Arc::new(servers);
@@ -102,7 +148,13 @@ impl Sites {
         let (api_server, cluster_metrics) =
             (environment.api_server.clone(), environment.metrics.of());
         let programming = environment.metrics.of();
-        let live = Live::open(path, environment, allowances.clone(), sha512, servers)?;
+        let live = Live::open(
+            path,
+            environment,
+            allowances.clone(),
+            (sha512, servers),
+            takes_over,
+        )?;
         Ok(Sites {
             sockets: Vec::new(),
             zones: live.zones(),
@@ -133,12 +185,10 @@ impl Sites {
 
     /// The addresses that are served.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let sockets = self.sockets.iter().map(|(server, _)| server);
+        let sockets = self.sockets.iter().flat_map(|(site, _)| site.addresses());
         let of_live = self.live.iter().flat_map(Live::opened);
-        (sockets.chain(of_live))
-            .flat_map(Server::addresses)
-            .copied()
-            .collect()
+        let of_live = of_live.flat_map(Server::addresses);
+        sockets.chain(of_live).copied().collect()
     }
 }
 

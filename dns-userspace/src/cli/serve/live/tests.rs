@@ -33,7 +33,7 @@ impl World {
         };
         let path = directory.path().join("Corefile");
         fs::write(&path, format!(".:{port} {{\n{block}\n}}\n")).unwrap();
-        let mut live = Sites::of_corefile(&path, &[]).unwrap().live.unwrap();
+        let mut live = Sites::of_corefile(&path, &[], false).unwrap().live.unwrap();
         let mut stage = Stage {
             counters: Arc::default(),
             stop: CancellationToken::new(),
