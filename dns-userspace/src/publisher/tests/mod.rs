@@ -197,7 +197,7 @@ impl Run<'_> {
     fn denies(&self, owner: &Name) -> bool {
         let mut scratch = Run::asked(owner);
         let found = lookup::find(self, &self.control, &mut scratch);
-        found == Err(Reason::UnknownName) && negative::no_name(&self.control, &scratch).is_ok()
+        found == Err(Reason::UnknownName) && negative::no_name(&self.control, &mut scratch).is_ok()
     }
 
     /// The first A address of a name, or why there is none.
