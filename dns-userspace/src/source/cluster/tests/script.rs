@@ -326,7 +326,10 @@ const SERVICES: &str = "/api/v1/services";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 
 fn ask(zone: &Zone, name: &str) -> String {
-    let below = if name.ends_with(".pod") { "" } else { ".svc" };
+    let below = match name.rsplit_once('.') {
+        Some((_, "pod")) => "",
+        _ => ".svc",
+    };
     let name = Name::from_ascii(format!("{name}{below}.cluster.local.")).expect("a name");
     let answer = zone.lookup(&name, RecordType::A).expect("a name of ours");
     if answer.answers.is_empty() {
