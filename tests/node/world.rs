@@ -29,6 +29,8 @@ use hopzero_tests::{
 
 /// Where CoreDNS listens.
 pub const COREDNS: &str = "10.245.0.1";
+/// And here, too, for tests in which it is to be two endpoints.
+const COREDNS_TOO: &str = "10.245.0.254";
 /// How long what is started may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(50);
@@ -120,8 +122,10 @@ impl World {
             .ip_batch(&format!("addr del {DNS_V4}/32 dev lo\n"))?;
         node.bridge("cni0")?;
         node.namespace
+            .ip_batch(&format!("addr add {COREDNS_TOO}/32 dev cni0\n"))?;
+        node.namespace
             .within(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("ip_forward"))?;
-        nft(&node.namespace)?;
+        nft(&node.namespace, RULES)?;
         let pods = (0..pods)
             .map(|number| node.port("cni0", 2 + number))
             .collect::<Result<Vec<_>>>()?;
@@ -192,6 +196,21 @@ impl World {
         })
     }
 
+    /// A counter of that account, over all CPUs.
+    pub fn account(&self, counter: &str) -> Result<u64> {
+        let text = self.node.namespace.exec(&["conntrack", "-S"])?;
+        let name = format!("{counter}=");
+        let values = text
+            .split_whitespace()
+            .filter_map(|word| word.strip_prefix(&name));
+        values.map(|value| Ok(value.parse::<u64>()?)).sum()
+    }
+
+    /// Other rules of translation.
+    pub fn translate(&self, rules: &str) -> Result<()> {
+        nft(&self.node.namespace, rules)
+    }
+
     /// Forgets all of them.
     pub fn forget_connections(&self) -> Result<()> {
         self.node.namespace.exec(&["conntrack", "-F"])?;
@@ -209,7 +228,7 @@ impl Drop for World {
 fn corefile(plane: &Plane, upstream: SocketAddr, more: &str) -> String {
     let kubeconfig = plane.kubeconfig();
     format!(
-        ".:53 {{\n    bind {COREDNS}\n    errors\n    {more}\n    kubernetes cluster.local in-addr.arpa ip6.arpa {{\n        kubeconfig {} hopzero\n        pods insecure\n        fallthrough in-addr.arpa ip6.arpa\n        ttl 30\n    }}\n    forward . {upstream}\n    loadbalance\n}}\n",
+        ".:53 {{\n    bind {COREDNS} {COREDNS_TOO}\n    errors\n    {more}\n    kubernetes cluster.local in-addr.arpa ip6.arpa {{\n        kubeconfig {} hopzero\n        pods insecure\n        fallthrough in-addr.arpa ip6.arpa\n        ttl 30\n    }}\n    forward . {upstream}\n    loadbalance\n}}\n",
         kubeconfig.display()
     )
 }
@@ -238,7 +257,7 @@ fn start(coredns: &Path, node: &Namespace, home: &Home, corefile: &str) -> Resul
         .with_context(|| format!("cannot start {}", coredns.display()))
 }
 
-fn nft(node: &Namespace) -> Result<()> {
+fn nft(node: &Namespace, rules: &str) -> Result<()> {
     let mut command = Command::new("nft");
     command.args(["-f", "-"]).stdin(Stdio::piped());
     node.enter(&mut command)?;
@@ -246,7 +265,7 @@ fn nft(node: &Namespace) -> Result<()> {
         .spawn()
         .context("cannot start nft: install nftables")?;
     let mut stdin = child.stdin.take().context("no standard input")?;
-    stdin.write_all(RULES.as_bytes())?;
+    stdin.write_all(rules.as_bytes())?;
     drop(stdin);
     let status = child.wait()?;
     if !status.success() {
