@@ -183,8 +183,18 @@ impl Follower {
 
     /// All of it is there, and answers, before anything is attached: what is pinned is another daemon's until then.
     fn start(&mut self, zone: &Zone) -> Result<Kernel, KernelError> {
-        let mut kernel = Kernel::load(&self.options, capacity(zone, self.options.names_max))?;
+        let wanted = capacity(zone, self.options.names_max);
+        let mut kernel = Kernel::load(&self.options, wanted)?;
         kernel.publisher.publish_all(zone);
+        if kernel.publisher.rejected() > 0 && self.may_grow() {
+            // By bad luck some buckets are full. A larger table, with another seed, while nobody asks yet.
+            kernel = Kernel::load(&self.options, larger(wanted, wanted))?;
+            kernel.publisher.publish_all(zone);
+            info!(
+                rejected = kernel.publisher.rejected(),
+                "a larger table was made in its place"
+            );
+        }
         kernel.renew_lease(self.options.lease)?;
         kernel.answer(true);
         self.pins

@@ -265,7 +265,11 @@ impl Eye {
                 pending.swap_remove(index);
                 continue;
             }
-            ensure!(at.elapsed() < PATIENCE, "an event has changed nothing");
+            ensure!(
+                at.elapsed() < PATIENCE,
+                "an event has changed nothing: {address:?} is not answered to {packet:02x?}; {} more were seen",
+                times.len()
+            );
             index += 1;
         }
         Ok(())

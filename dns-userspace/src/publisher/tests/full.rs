@@ -4,9 +4,35 @@ use hopzero_common::layout::ZONE_COMPLETE;
 
 use super::{Told, Wait, publisher, world};
 use crate::{
-    publisher::{NoRoom, Publisher, table::Capacity},
-    zone::Zone,
+    publisher::{
+        NoRoom, Publisher,
+        encode::Encoder,
+        table::{Capacity, Put, Table},
+    },
+    zone::{OwnerName, Zone},
 };
+
+/// Made as large as the daemon makes it, half as large again as is needed, a table of 100,000 services has a place for every
+/// name: by luck alone none of the buckets that it may stand in has room. Else every name that does not exist
+/// would be left to the socket.
+#[test]
+fn a_table_that_is_not_full_leaves_no_name_out() {
+    const NAMES: u32 = 420_000;
+    let zone = world::zone();
+    let service = (0..world::SERVICES).find(|service| world::exists(*service, 0));
+    let owner = OwnerName::new(&world::name(service.expect("some exist")));
+    let mut encoder = Encoder::default();
+    let record = encoder.encode_held(&zone, 0, &owner, &zone.held(&owner).1);
+    let record = record.expect("it exists");
+    let names = NAMES + NAMES / 2;
+    for seed in 1..=8 {
+        let mut table = Table::heap(Capacity::new(names, names * record.cells), seed);
+        let mut hashes = fastrand::Rng::with_seed(seed);
+        for _ in 0..NAMES {
+            assert_eq!(table.put_hashed(hashes.u64(..), &record), Put::Written);
+        }
+    }
+}
 
 /// Room for a state, and little more: not for two.
 fn tight(zone: &Zone) -> Capacity {
