@@ -106,7 +106,7 @@ use crate::limits::{
     NAME_WORDS_MAX, RECORD_CELLS_MAX, VLANS_MAX, ZONES_MAX,
 };
 
-/// Version of everything in this module. Pinned maps with another version are not touched.
+/// Version of everything in this module. What is pinned is called by it, for those who look; no daemon uses another one's maps.
 pub const LAYOUT_VERSION: u32 = 5;
 
 /// A bucket of the index: eight entries, one cache line. An empty entry is 0.

@@ -39,7 +39,7 @@ impl Pins {
     pub fn new() -> Self {
         STALE.call_once(|| {
             for path in cleanup::stale(Path::new(BPFFS)) {
-                let _ = kernel::detach(&path, true);
+                let _ = kernel::unpin(&path, true);
             }
         });
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -48,7 +48,7 @@ impl Pins {
         Self {
             path,
             _cleanup: Cleanup::new(move || {
-                let _ = kernel::detach(&removed, true);
+                let _ = kernel::unpin(&removed, true);
             }),
         }
     }

@@ -41,6 +41,21 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The first line, and one that is empty: who says what follows.
+pub(super) fn head(report: &Report) -> String {
+    let synchronised = if report.synchronised {
+        "synchronised"
+    } else {
+        "not synchronised"
+    };
+    format!(
+        "hopzero {}, pid {}, up {}: {synchronised}\n\n",
+        report.version,
+        report.pid,
+        duration(report.uptime_seconds),
+    )
+}
+
 fn table(report: &Report) -> String {
     let mut rows = Vec::new();
     match &report.kernel {
@@ -62,17 +77,7 @@ fn table(report: &Report) -> String {
     ));
     counter_rows("socket dropped", &socket.dropped, &mut rows);
 
-    let mut text = format!(
-        "hopzero {}, pid {}, up {}, {}\n\n",
-        report.version,
-        report.pid,
-        duration(report.uptime_seconds),
-        if report.synchronised {
-            "synchronised"
-        } else {
-            "not yet synchronised"
-        },
-    );
+    let mut text = head(report);
     let width =
         |column: fn(&(&str, String, String)) -> usize| rows.iter().map(column).max().unwrap_or(0);
     let (what, value) = (width(|row| row.1.len()), width(|row| row.2.len()));
@@ -156,7 +161,7 @@ pub(super) fn plain(value: &Value) -> String {
     }
 }
 
-pub(super) fn duration(seconds: u64) -> String {
+fn duration(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
@@ -192,7 +197,7 @@ mod tests {
             socket: SocketCounters::default().snapshot(),
         };
         let text = table(&report);
-        assert!(text.starts_with("hopzero 1.2.3, pid 4711, up 3 h 2 min, synchronised\n"));
+        assert!(text.starts_with("hopzero 1.2.3, pid 4711, up 3 h 2 min: synchronised\n"));
         for shown in [
             "  veth1   tc    active",
             "also there: tcx theirs (id 7)",

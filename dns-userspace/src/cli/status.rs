@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io::Write as _, path::PathBuf, process::ExitCode};
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 
-use super::stats::{duration, plain};
+use super::stats::{head, plain};
 use crate::control::{self, Report};
 
 const AFTER_HELP: &str = "\
@@ -108,17 +108,7 @@ fn document(report: &Report) -> Value {
 
 fn text(report: &Report) -> String {
     let cluster = &report.cluster;
-    let mut text = format!(
-        "hopzero {}, pid {}, up {}: {}\n\n",
-        report.version,
-        report.pid,
-        duration(report.uptime_seconds),
-        if report.synchronised {
-            "synchronised"
-        } else {
-            "not synchronised"
-        },
-    );
+    let mut text = head(report);
     let mut group_before = "";
     let mut row = |group: &'static str, name: &str, value: &str| {
         let shown = if group == group_before { "" } else { group };

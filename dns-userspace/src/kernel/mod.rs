@@ -71,7 +71,7 @@ pub use local::LocalAddresses;
 pub use mode::{Hook, Mode};
 pub use object::OBJECT;
 pub use options::{Options, RATE_LIMIT_DEFAULT, RATE_LIMIT_MAX, VLANS};
-pub use pins::{DIRECTORY_DEFAULT, PinError, Removed, detach};
+pub use pins::{DIRECTORY_DEFAULT, PinError, Removed, detach, unpin};
 pub use route::device_towards;
 pub use select::{BRIDGES, NetworkPlugin, Place, PlaceError, Pods, Selection, device, pattern};
 pub use status::Status;

@@ -34,7 +34,7 @@ pub use error::PinError;
 pub(super) use generation::Generation;
 pub(super) use link::{Pin, kept, remove_others};
 pub(super) use place::Place;
-pub use remove::{Removed, detach};
+pub use remove::{Removed, detach, unpin};
 
 /// Where `hopzero detach` looks, and the chart pins.
 pub const DIRECTORY_DEFAULT: &str = "/sys/fs/bpf/hopzero";

@@ -6,31 +6,22 @@
 //! sockets is not in it.
 
 mod process;
+mod server;
 
 use std::{
     env,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
-    path::Path,
+    net::{SocketAddr, TcpStream, UdpSocket},
     process::{Command, Stdio},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use hopzero::{
-    corefile::Corefile,
-    plugin::Environment,
-    server::Servers,
-    socket::{Server, ServerConfig, Service, SocketCounters, TcpLimits},
-};
 use libtest_mimic::{Arguments, Trial};
 use process::{allow_files, memory};
-use socket2::{Domain, Socket, Type};
+use server::{connect, start};
 use tokio_util::sync::CancellationToken;
 
 const CONNECTIONS: u32 = 10_000;
-/// An address may have 32; the others would be refused.
-const PER_ADDRESS: u32 = 20;
 const FRESH: usize = 1000;
 const MEMORY_BYTES_MAX: u64 = 64_000_000;
 const P99_MAX: Duration = Duration::from_millis(20);
@@ -61,7 +52,7 @@ fn crowd() -> Result<(), libtest_mimic::Failed> {
     let stop = CancellationToken::new();
     let (address, counters, serving) = {
         let _entered = runtime.enter();
-        start(&stop)
+        start(COREFILE.to_owned(), &stop)
     };
     let serving = runtime.spawn(serving);
 
@@ -106,7 +97,7 @@ fn gather(server: SocketAddr) -> std::io::Result<()> {
     allow_files();
     let mut held = Vec::new();
     for number in 0..CONNECTIONS {
-        let mut stream = connect(server, number / PER_ADDRESS)?;
+        let mut stream = connect(server, number)?;
         if number % 2 == 1 {
             // The length of a query, and not all of it.
             stream.write_all(&[0, 29])?;
@@ -118,41 +109,6 @@ fn gather(server: SocketAddr) -> std::io::Result<()> {
     std::io::stdout().flush()?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
-}
-
-fn start(
-    stop: &CancellationToken,
-) -> (
-    SocketAddr,
-    Arc<SocketCounters>,
-    impl Future<Output = ()> + use<>,
-) {
-    let corefile = Corefile::parse(Path::new("Corefile"), COREFILE.to_owned(), &|_| None);
-    let servers = Servers::build(&corefile.unwrap(), 53, &Environment::default()).unwrap();
-    let service: Arc<dyn Service> = Arc::clone(servers.iter().next().unwrap().1) as _;
-    let config = ServerConfig {
-        listen: vec!["127.0.0.1:0".parse().unwrap()],
-        tcp_limits: TcpLimits {
-            // Longer than the test.
-            read: Duration::from_mins(5),
-            idle: Duration::from_mins(5),
-            ..TcpLimits::default()
-        },
-        ..ServerConfig::default()
-    };
-    let server = Server::bind(config).unwrap();
-    let (address, counters) = (server.addresses()[0], Arc::new(SocketCounters::default()));
-    let serving = server.run(service, Arc::clone(&counters), stop.clone());
-    (address, counters, serving)
-}
-
-/// From one of loopback's many addresses.
-fn connect(server: SocketAddr, client: u32) -> std::io::Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    let client = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 0)) + client);
-    socket.bind(&SocketAddr::from((client, 0)).into())?;
-    socket.connect(&server.into())?;
-    Ok(socket.into())
 }
 
 /// Asks over connections of their own, and over UDP; the median, and what 99 of 100 do not exceed.

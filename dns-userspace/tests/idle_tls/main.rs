@@ -3,36 +3,30 @@
 
 #[path = "../crowd/process.rs"]
 mod process;
+#[path = "../crowd/server.rs"]
+mod server;
 
 use std::{
     env, fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use hopzero::{
-    corefile::Corefile,
-    plugin::Environment,
-    server::Servers,
-    socket::{Server, ServerConfig, Service, SocketCounters, TcpLimits},
-};
 use libtest_mimic::{Arguments, Trial};
 use process::{allow_files, memory};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
-use socket2::{Domain, Socket, Type};
+use server::{connect, start};
 use tokio_util::sync::CancellationToken;
 
 /// Sessions at each measurement.
 const SESSIONS: [u32; 2] = [1000, 5000];
-/// An address may have 32; the others would be refused.
-const PER_ADDRESS: u32 = 20;
 /// Bytes of one session.
 const SESSION_BYTES_MAX: u64 = 20_000;
 /// The server's name.
@@ -66,9 +60,12 @@ fn idle() -> Result<(), libtest_mimic::Failed> {
     )?;
     let runtime = tokio::runtime::Runtime::new()?;
     let stop = CancellationToken::new();
+    let files = directory.path().display();
+    let corefile =
+        format!("tls://.:853 {{\n tls {files}/server.pem {files}/key.pem\n whoami\n}}\n");
     let (address, counters, serving) = {
         let _entered = runtime.enter();
-        start(directory.path(), &stop)
+        start(corefile, &stop)
     };
     let serving = runtime.spawn(serving);
 
@@ -117,8 +114,8 @@ fn gather(server: SocketAddr, certificate: &Path) {
     let mut held = Vec::new();
     for sessions in SESSIONS {
         while held.len() < sessions as usize {
-            let client = u32::try_from(held.len()).unwrap() / PER_ADDRESS;
-            let mut stream = connect(server, client).unwrap();
+            let number = u32::try_from(held.len()).unwrap();
+            let mut stream = connect(server, number).unwrap();
             let name = ServerName::try_from(NAME).unwrap();
             let mut session = ClientConnection::new(Arc::clone(&config), name).unwrap();
             while session.is_handshaking() {
@@ -131,43 +128,4 @@ fn gather(server: SocketAddr, certificate: &Path) {
         let _ = std::io::stdin().read(&mut [0]);
     }
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
-}
-
-fn start(
-    directory: &Path,
-    stop: &CancellationToken,
-) -> (
-    SocketAddr,
-    Arc<SocketCounters>,
-    impl Future<Output = ()> + use<>,
-) {
-    let directory = directory.display();
-    let text =
-        format!("tls://.:853 {{\n tls {directory}/server.pem {directory}/key.pem\n whoami\n}}\n");
-    let corefile = Corefile::parse(Path::new("Corefile"), text, &|_| None).unwrap();
-    let servers = Servers::build(&corefile, 53, &Environment::default()).unwrap();
-    let service: Arc<dyn Service> = Arc::clone(servers.iter().next().unwrap().1) as _;
-    let config = ServerConfig {
-        listen: vec!["127.0.0.1:0".parse().unwrap()],
-        tcp_limits: TcpLimits {
-            // Longer than the test.
-            read: Duration::from_mins(5),
-            idle: Duration::from_mins(5),
-            ..TcpLimits::default()
-        },
-        ..ServerConfig::default()
-    };
-    let server = Server::bind(config).unwrap();
-    let (address, counters) = (server.addresses()[0], Arc::new(SocketCounters::default()));
-    let serving = server.run(service, Arc::clone(&counters), stop.clone());
-    (address, counters, serving)
-}
-
-/// From one of loopback's many addresses.
-fn connect(server: SocketAddr, client: u32) -> std::io::Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    let client = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 0)) + client);
-    socket.bind(&SocketAddr::from((client, 0)).into())?;
-    socket.connect(&server.into())?;
-    Ok(socket.into())
 }

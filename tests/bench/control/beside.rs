@@ -121,11 +121,7 @@ fn usual(quick: bool, programs: &Programs<'_>, figures: &mut Figures) -> Result<
         (rounds, seconds),
         figures,
     )?;
-    let (ours, theirs) = (
-        resident(&hopzero)?,
-        memory::status(coredns.pid(), "VmRSS:")?,
-    );
-    memory_of("R9", "options as they are", ours, theirs, figures);
+    memory_of("R9", "options as they are", (&hopzero, &coredns), figures)?;
     let what = "CoreDNS, highest resident set since its start";
     figures.add(
         "R9.coredns.peak",
@@ -151,17 +147,12 @@ fn usual(quick: bool, programs: &Programs<'_>, figures: &mut Figures) -> Result<
     let hopzero = cluster.hopzero("endpoint_pod_names")?;
     loads.list_all.hopzero = cluster.ours_by.down() - before;
     warm(&network)?;
-    let (ours, theirs) = (
-        resident(&hopzero)?,
-        memory::status(coredns.pid(), "VmRSS:")?,
-    );
     memory_of(
         "R9.all",
         "every slice wanted (endpoint_pod_names)",
-        ours,
-        theirs,
+        (&hopzero, &coredns),
         figures,
-    );
+    )?;
     drop((hopzero, coredns));
 
     load::lists(&cluster.plane, &network.node, &mut loads)?;
@@ -176,17 +167,12 @@ fn headless(programs: &Programs<'_>, figures: &mut Figures) -> Result<()> {
     let coredns = cluster.coredns(programs, "")?;
     let hopzero = cluster.hopzero("")?;
     warm(&network)?;
-    let (ours, theirs) = (
-        resident(&hopzero)?,
-        memory::status(coredns.pid(), "VmRSS:")?,
-    );
     memory_of(
         "R9.headless",
         "every service headless",
-        ours,
-        theirs,
+        (&hopzero, &coredns),
         figures,
-    );
+    )?;
     Ok(())
 }
 
@@ -288,11 +274,14 @@ fn warm(network: &Network) -> Result<()> {
     Ok(())
 }
 
-fn resident(hopzero: &Ours) -> Result<Memory> {
-    Memory::of(hopzero.pid())
-}
-
-fn memory_of(name: &str, what: &str, ours: Memory, theirs: f64, figures: &mut Figures) {
+fn memory_of(
+    name: &str,
+    what: &str,
+    (hopzero, coredns): (&Ours, &Daemon),
+    figures: &mut Figures,
+) -> Result<()> {
+    let ours = Memory::of(hopzero.pid())?;
+    let theirs = memory::status(coredns.pid(), "VmRSS:")?;
     let text = format!("hopzero's memory, maps included / CoreDNS's: {what}");
     figures.add(name, &text, "ratio", R9, vec![ours.sum() / theirs]);
     for (suffix, what, value) in [
@@ -312,4 +301,5 @@ fn memory_of(name: &str, what: &str, ours: Memory, theirs: f64, figures: &mut Fi
             vec![value],
         );
     }
+    Ok(())
 }

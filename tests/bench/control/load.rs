@@ -7,6 +7,7 @@ use std::{net::SocketAddr, thread, time::Duration};
 
 use anyhow::{Result, bail};
 use futures_util::StreamExt as _;
+use hopzero::source::cluster::{Wanted, Watched};
 use hopzero_tests::namespace::Namespace;
 use kube::{
     Client,
@@ -18,7 +19,7 @@ use kube::{
 
 use super::{
     memory,
-    objects::{SERVICES, SLICES, Shape},
+    objects::Shape,
     plane::{Plane, cpu_seconds},
     proxy::Proxy,
 };
@@ -29,11 +30,6 @@ pub const CHANGES: u32 = 200;
 const TOLD: Duration = Duration::from_secs(2);
 /// Lists of either sort.
 const LISTS: u32 = 5;
-/// Objects of a page, as hopzero asks for them.
-const PAGE_SERVICES: u32 = 500;
-const PAGE_SLICES: u32 = 50;
-/// Slices that hopzero watches unless an option wants all.
-const SELECTOR: &str = "service.kubernetes.io/headless,endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
 
 /// Of each.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,18 +116,15 @@ enum Sort {
     Names,
 }
 
-/// [`LISTS`] of all services, and of the slices of headless ones.
+/// [`LISTS`] of what hopzero watches unless an option wants more.
 fn work(plane: &Plane, node: &Namespace, by: SocketAddr, sort: Sort) -> Result<()> {
     plane.with_client(node, by, async move |client: Client| {
         for _ in 0..LISTS {
-            for (path, selector, page) in [
-                (SERVICES, "", PAGE_SERVICES),
-                (SLICES, SELECTOR, PAGE_SLICES),
-            ] {
+            for watched in Wanted::default().watches() {
                 match sort {
-                    Sort::Streamed => streamed(&client, path, selector).await?,
-                    Sort::Paged => paged(&client, path, selector, page, false).await?,
-                    Sort::Names => paged(&client, path, selector, page, true).await?,
+                    Sort::Streamed => streamed(&client, watched).await?,
+                    Sort::Paged => paged(&client, watched, false).await?,
+                    Sort::Names => paged(&client, watched, true).await?,
                 }
             }
         }
@@ -139,10 +132,14 @@ fn work(plane: &Plane, node: &Namespace, by: SocketAddr, sort: Sort) -> Result<(
     })
 }
 
-async fn paged(client: &Client, path: &str, selector: &str, page: u32, names: bool) -> Result<()> {
-    let mut params = ListParams::default().labels(selector).limit(page);
+async fn paged(client: &Client, watched: Watched, names: bool) -> Result<()> {
+    let mut params = ListParams {
+        label_selector: watched.selector.map(str::to_owned),
+        limit: Some(watched.resource.page_objects_max),
+        ..ListParams::default()
+    };
     loop {
-        let request = Request::new(path);
+        let request = Request::new(watched.resource.path);
         let next = if names {
             let request = request.list_metadata(&params)?;
             let list: ObjectList<PartialObjectMeta> = client.request(request).await?;
@@ -158,9 +155,12 @@ async fn paged(client: &Client, path: &str, selector: &str, page: u32, names: bo
     }
 }
 
-async fn streamed(client: &Client, path: &str, selector: &str) -> Result<()> {
-    let params = WatchParams::default().labels(selector).initial_events();
-    let request = Request::new(path).watch(&params, "")?;
+async fn streamed(client: &Client, watched: Watched) -> Result<()> {
+    let params = WatchParams {
+        label_selector: watched.selector.map(str::to_owned),
+        ..WatchParams::default().initial_events()
+    };
+    let request = Request::new(watched.resource.path).watch(&params, "")?;
     let mut events = client
         .request_events::<DynamicObject>(request)
         .await?

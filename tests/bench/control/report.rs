@@ -1,5 +1,7 @@
 //! What the API server sends, as figures and as the tables of docs/scale.md.
 
+use hopzero::source::cluster::audit_pause_min;
+
 use super::{
     load::{Both, CHANGES, Loads, float},
     objects::Shape,
@@ -8,8 +10,6 @@ use crate::figures::{Figures, Target};
 
 /// Nodes of a large cluster.
 const NODES: f64 = 5000.0;
-/// Seconds between audits, at least and for each object; twice that at most, so half as much again on average.
-const AUDIT_SECONDS: (f64, f64) = (300.0, 0.25);
 /// Changes a second of a cluster of that size.
 const RATE: f64 = 10.0;
 
@@ -202,8 +202,9 @@ fn each(both: &Both) -> (f64, f64) {
     times(both, 1.0 / f64::from(CHANGES))
 }
 
-/// Of each kind of objects on its own; here of all of them, as of the one that there is most of.
+/// Of each kind of objects on its own; here of all of them, as of the one that there is most of. The pause is half as much again as the
+/// shortest, on average.
 fn audits_an_hour(shape: &Shape) -> f64 {
-    let (least, each) = AUDIT_SECONDS;
-    3600.0 / (1.5 * least.max(each * f64::from(shape.services())))
+    let services = usize::try_from(shape.services()).unwrap_or(usize::MAX);
+    3600.0 / (1.5 * audit_pause_min(services).as_secs_f64())
 }

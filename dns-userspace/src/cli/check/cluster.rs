@@ -17,7 +17,7 @@ use crate::{
         objects::Wanted,
         service::{SERVICE_NAME, endpoints, own_addresses},
     },
-    source::cluster::{Access, Connection, Limits},
+    source::cluster::{Connection, Limits},
 };
 
 /// What is said of objects that the API server does not tell.
@@ -28,11 +28,7 @@ const NOT_TOLD: Hints<'_> = Hints {
 };
 
 pub(super) async fn api_server(surroundings: &mut Surroundings) -> Outcome {
-    let args = &surroundings.args;
-    let context = args.context.clone();
-    let access = (args.kubeconfig.clone()).map(|file| Access::Kubeconfig { file, context });
-    let access = access.or_else(|| Access::is_in_cluster().then_some(Access::InCluster));
-    let Some(access) = access else {
+    let Some(access) = surroundings.args.api_server.access() else {
         surroundings.connection = Err("no cluster is named: --kubeconfig".to_owned());
         return Outcome::skipped(
             "where is the cluster? Give --kubeconfig a file; in a pod it is not needed",

@@ -17,7 +17,10 @@ use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 
 use self::{outcome::Status, surroundings::Surroundings};
-use super::{accelerate::Named, serve::kernel::parse_destination};
+use super::{
+    accelerate::Named,
+    serve::{kernel::parse_destination, source::ApiServerArgs},
+};
 use crate::{
     control,
     kernel::{Hook, Place},
@@ -79,18 +82,8 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t)]
     hook: Hook,
 
-    /// File that says where the API server is, as `kubectl` reads it [default in a pod: its service account].
-    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
-    kubeconfig: Option<PathBuf>,
-
-    /// Context of the kubeconfig [default: its current one].
-    #[arg(
-        long,
-        value_name = "NAME",
-        requires = "kubeconfig",
-        help_heading = "Cluster"
-    )]
-    context: Option<String>,
+    #[command(flatten)]
+    api_server: ApiServerArgs,
 
     /// The Service of the cluster's DNS.
     #[arg(

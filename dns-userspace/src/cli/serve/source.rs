@@ -36,6 +36,14 @@ pub(in crate::cli) struct SourceArgs {
     #[arg(long, value_name = "CIDR", requires = "manifests")]
     service_cidr: Vec<IpNet>,
 
+    #[command(flatten)]
+    api_server: ApiServerArgs,
+}
+
+/// The API server, on the command line.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(in crate::cli) struct ApiServerArgs {
     /// File that says where the API server is, as `kubectl` reads it [default in a pod: its service account].
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -43,6 +51,19 @@ pub(in crate::cli) struct SourceArgs {
     /// Context of the kubeconfig [default: its current one].
     #[arg(long, value_name = "NAME", requires = "kubeconfig")]
     context: Option<String>,
+}
+
+impl ApiServerArgs {
+    /// How it is reached, as far as the command line and the environment say.
+    pub fn access(&self) -> Option<Access> {
+        let in_cluster = || Access::is_in_cluster().then_some(Access::InCluster);
+        self.named().or_else(in_cluster)
+    }
+
+    fn named(&self) -> Option<Access> {
+        let context = self.context.clone();
+        (self.kubeconfig.clone()).map(|file| Access::Kubeconfig { file, context })
+    }
 }
 
 /// A source, chosen.
@@ -54,7 +75,7 @@ pub(in crate::cli) enum Origin {
 impl SourceArgs {
     /// Whether there is a cluster, as far as the command line and the environment say.
     pub fn is_known(&self) -> bool {
-        self.manifests.is_some() || self.kubeconfig.is_some() || Access::is_in_cluster()
+        self.manifests.is_some() || self.access().is_some()
     }
 
     /// Whether it is a directory, and not an API server.
@@ -64,9 +85,7 @@ impl SourceArgs {
 
     /// How the API server is reached, unless a Corefile says it.
     pub fn access(&self) -> Option<Access> {
-        let context = self.context.clone();
-        let own = (self.kubeconfig.clone()).map(|file| Access::Kubeconfig { file, context });
-        own.or_else(|| Access::is_in_cluster().then_some(Access::InCluster))
+        self.api_server.access()
     }
 
     /// The source. There is one for all zones, whatever a Corefile says in several places.
@@ -81,11 +100,7 @@ impl SourceArgs {
                 self.service_cidr,
             )));
         }
-        let context = self.context;
-        let own = self
-            .kubeconfig
-            .map(|file| Access::Kubeconfig { file, context });
-        let access = match (own, corefiles) {
+        let access = match (self.api_server.named(), corefiles) {
             (Some(own), Some(other)) if own != other => {
                 bail!("{own} and, in the Corefile, {other}: there is one cluster, so name one")
             }

@@ -137,12 +137,12 @@ impl Place {
     }
 }
 
-/// Removes all that is pinned at a directory, in whatever network namespace it is attached, and filters of clsact and addresses of ours in this one.
-/// What is attached goes with the pins, unless a daemon that is alive still has it open.
+/// Removes all that is pinned at a directory, in whatever network namespace it is attached. What is attached goes with the pins, unless
+/// a daemon that is alive still has it open.
 ///
 /// # Errors
 /// The directory is not on a bpffs; a daemon is alive, without `force`; something cannot be removed.
-pub fn detach(root: &Path, force: bool) -> Result<Removed, PinError> {
+pub fn unpin(root: &Path, force: bool) -> Result<Removed, PinError> {
     Place::check(root)?;
     let namespaces = entries(root).into_iter();
     let places: Vec<Place> = namespaces
@@ -152,17 +152,26 @@ pub fn detach(root: &Path, force: bool) -> Result<Removed, PinError> {
     if !force && let Some(path) = places.iter().find_map(Place::alive) {
         return Err(PinError::Alive { path });
     }
-    let mut removed = Removed {
-        filters: filters()?,
-        addresses: remove_local_addresses()
-            .map_err(PinError::io("remove addresses of", Path::new("this node")))?,
-        ..Removed::default()
-    };
+    let mut removed = Removed::default();
     for place in places {
         place.remove(&mut removed)?;
     }
     removed.directory |= fs::remove_dir(root).is_ok();
     Ok(removed)
+}
+
+/// The same, and filters of clsact and addresses of ours in this network namespace.
+///
+/// # Errors
+/// Those of [`unpin`]; the kernel refuses.
+pub fn detach(root: &Path, force: bool) -> Result<Removed, PinError> {
+    let removed = unpin(root, force)?;
+    let node = Path::new("this node");
+    Ok(Removed {
+        filters: filters()?,
+        addresses: remove_local_addresses().map_err(PinError::io("remove addresses of", node))?,
+        ..removed
+    })
 }
 
 /// Those of this network namespace.

@@ -28,6 +28,13 @@ const AGAIN: Duration = Duration::from_mins(1);
 /// How long events may lag behind a list.
 const LAG_MAX: Duration = Duration::from_secs(10);
 
+/// How long it is at least from one audit of so many objects to the next one. It may be twice that.
+pub fn pause_min(objects: usize) -> Duration {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let enough = Duration::from_secs_f64(objects as f64 / OBJECTS_A_SECOND_MAX);
+    enough.max(EVERY_MIN)
+}
+
 /// Something that differs.
 #[derive(Debug)]
 struct Suspect {
@@ -82,9 +89,7 @@ pub enum Verdict {
 impl Audit {
     /// The next one comes after a while; a longer one, if there are many objects.
     pub fn after(objects: usize) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let enough = Duration::from_secs_f64(objects as f64 / OBJECTS_A_SECOND_MAX);
-        let wait = enough.max(EVERY_MIN).mul_f64(1.0 + fastrand::f64());
+        let wait = pause_min(objects).mul_f64(1.0 + fastrand::f64());
         Self(Step::Waiting(Instant::now() + wait))
     }
 

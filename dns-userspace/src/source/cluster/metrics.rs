@@ -33,7 +33,7 @@ pub struct ClusterMetrics {
     repairs: Family<WatchLabel, Counter>,
     errors: Family<ErrorLabels, Counter>,
     contact: Family<WatchLabel, Gauge>,
-    watches: Watches,
+    heard: Heard,
 }
 
 /// A watch, as `hopzero status` shows it.
@@ -51,21 +51,13 @@ pub struct WatchReport {
     pub audit_repairs: u64,
 }
 
-/// The same in numbers, by name.
+/// When the API server last said something, by watch.
 #[derive(Clone, Debug, Default)]
-struct Watches(Arc<Mutex<BTreeMap<&'static str, Watch>>>);
+struct Heard(Arc<Mutex<BTreeMap<&'static str, Option<Instant>>>>);
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Watch {
-    objects: u64,
-    heard: Option<Instant>,
-    lists: u64,
-    repairs: u64,
-}
-
-impl Watches {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Watch>> {
-        // Whoever panicked has left whole numbers behind.
+impl Heard {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<Instant>>> {
+        // Whoever panicked has left whole values behind.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,19 +65,22 @@ impl Watches {
 impl ClusterMetrics {
     /// Each watch as it is; none where the cluster is not an API server's.
     pub fn watches(&self) -> Vec<WatchReport> {
-        let watches = self.watches.lock();
-        let report = |(name, watch): (&&str, &Watch)| WatchReport {
-            watch: (*name).to_owned(),
-            objects: watch.objects,
-            age_seconds: watch.heard.map(|at| at.elapsed().as_secs_f64()),
-            lists: watch.lists,
-            audit_repairs: watch.repairs,
+        let heard = self.heard.lock();
+        let report = |(&watch, at): (&&'static str, &Option<Instant>)| {
+            let label = WatchLabel { watch };
+            WatchReport {
+                watch: watch.to_owned(),
+                objects: self.objects.get_or_create(&label).get().unsigned_abs(),
+                age_seconds: at.map(|at| at.elapsed().as_secs_f64()),
+                lists: self.lists.get_or_create(&label).get(),
+                audit_repairs: self.repairs.get_or_create(&label).get(),
+            }
         };
-        watches.iter().map(report).collect()
+        heard.iter().map(report).collect()
     }
 }
 
-impl Collector for Watches {
+impl Collector for Heard {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut family = encoder.encode_descriptor(
             "hopzero_kubernetes_data_age_seconds",
@@ -93,10 +88,10 @@ impl Collector for Watches {
             None,
             MetricType::Gauge,
         )?;
-        for (name, watch) in &*self.lock() {
-            if let Some(heard) = watch.heard {
-                let age = ConstGauge::new(heard.elapsed().as_secs_f64());
-                age.encode(family.encode_family(&[("watch", *name)])?)?;
+        for (watch, at) in &*self.lock() {
+            if let Some(at) = at {
+                let age = ConstGauge::new(at.elapsed().as_secs_f64());
+                age.encode(family.encode_family(&[("watch", *watch)])?)?;
             }
         }
         Ok(())
@@ -146,7 +141,7 @@ impl Families for ClusterMetrics {
             "When the API server last said something; the data is as old as that",
             self.contact.clone(),
         );
-        registry.register_collector(Box::new(self.watches.clone()));
+        registry.register_collector(Box::new(self.heard.clone()));
     }
 }
 
@@ -163,7 +158,7 @@ impl Counted {
         let label = WatchLabel { watch };
         // What never happened is 0, not absent.
         metrics.repairs.get_or_create(&label).inc_by(0);
-        metrics.watches.lock().entry(watch).or_default();
+        metrics.heard.lock().entry(watch).or_default();
         Self {
             metrics: metrics.clone(),
             label,
@@ -172,10 +167,9 @@ impl Counted {
 
     /// So many objects are held, and the API server has just been heard.
     pub fn heard(&self, objects: usize) {
-        self.note(|watch| {
-            watch.objects = objects as u64;
-            watch.heard = Some(Instant::now());
-        });
+        let mut heard = self.metrics.heard.lock();
+        heard.insert(self.label.watch, Some(Instant::now()));
+        drop(heard);
         let objects = i64::try_from(objects).unwrap_or(i64::MAX);
         self.metrics.objects.get_or_create(&self.label).set(objects);
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -189,10 +183,6 @@ impl Counted {
     pub fn listed(&self, repairs: usize) {
         self.metrics.lists.get_or_create(&self.label).inc();
         let repairs = u64::try_from(repairs).unwrap_or(u64::MAX);
-        self.note(|watch| {
-            watch.lists += 1;
-            watch.repairs += repairs;
-        });
         self.metrics
             .repairs
             .get_or_create(&self.label)
@@ -202,16 +192,6 @@ impl Counted {
     /// An audit went through.
     pub fn audited(&self) {
         self.metrics.audits.get_or_create(&self.label).inc();
-    }
-
-    fn note(&self, change: impl FnOnce(&mut Watch)) {
-        change(
-            self.metrics
-                .watches
-                .lock()
-                .entry(self.label.watch)
-                .or_default(),
-        );
     }
 
     /// Something went wrong.

@@ -31,6 +31,7 @@ use std::sync::{
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use audit::pause_min as audit_pause_min;
 pub use connection::{Access, Connection, ConnectionError, Limits};
 pub use metrics::{ClusterMetrics, WatchReport};
 pub use resources::{Resource, Slices, Wanted, Watched};
