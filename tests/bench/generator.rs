@@ -47,13 +47,17 @@ pub struct Generator {
     seed: u64,
 }
 
+/// The object with the benchmarks' own programs.
+pub fn object() -> anyhow::Result<Vec<u8>> {
+    let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/hopzero-bench.o");
+    std::fs::read(&object)
+        .with_context(|| format!("no {}: run `cargo xtask build-ebpf`", object.display()))
+}
+
 impl Generator {
     /// Loads the generators.
     pub fn new() -> anyhow::Result<Self> {
-        let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/hopzero-bench.o");
-        let bytes = std::fs::read(&object)
-            .with_context(|| format!("no {}: run `cargo xtask build-ebpf`", object.display()))?;
-        let ebpf = Ebpf::load(&bytes)?;
+        let ebpf = Ebpf::load(&object()?)?;
         let mut generator = Generator {
             ebpf,
             feed: 0,

@@ -39,6 +39,19 @@ pub struct Template {
 #[btf_map]
 static TEMPLATE: Array<Template, 1> = Array::new();
 
+/// Answers that `bench_answers` has swallowed.
+#[repr(C)]
+pub struct Answers {
+    /// All of them.
+    all: u64,
+    /// NXDOMAIN.
+    denials: u64,
+}
+
+/// How many.
+#[btf_map]
+static ANSWERS: Array<Answers, 1> = Array::new();
+
 /// The program to measure: 0 for XDP.
 #[btf_map]
 static JUMP_XDP: ProgramArray<1> = ProgramArray::new();
@@ -218,6 +231,42 @@ pub fn bench_grow(ctx: XdpContext) -> u32 {
 #[classifier]
 pub fn bench_drop_tc(_ctx: TcContext) -> i32 {
     TC_ACT_SHOT
+}
+
+/// The port of the client whose answers are counted.
+const CLIENT_PORT: u16 = 5300;
+
+/// Counts and swallows answers to the client over IPv4.
+#[classifier]
+pub fn bench_answers(ctx: TcContext) -> i32 {
+    match count(&ctx) {
+        Some(()) => TC_ACT_SHOT,
+        None => TC_ACT_UNSPEC,
+    }
+}
+
+/// Answers of equal length that a server has sent as one (UDP_SEGMENT) come as one, and are all taken for what the first is.
+#[inline(always)]
+fn count(ctx: &TcContext) -> Option<()> {
+    // Ethernet, IPv4 without options, UDP: the type of the frame, the protocol, the destination's port.
+    let ours = ctx.load::<u16>(12).ok()? == 0x0800_u16.to_be()
+        && ctx.load::<u8>(14).ok()? == 0x45
+        && ctx.load::<u8>(23).ok()? == 17
+        && ctx.load::<u16>(36).ok()? == CLIENT_PORT.to_be();
+    if !ours {
+        return None;
+    }
+    const NXDOMAIN: u8 = 3;
+    let rcode = ctx.load::<u8>(42 + 3).ok()? & 15;
+    // SAFETY: the context is the program's own.
+    let segments = u64::from(unsafe { (*ctx.skb.skb).gso_segs }.max(1));
+    // SAFETY: all answers of a device are taken in on one CPU, and nobody else writes here.
+    let answers = unsafe { &mut *ANSWERS.get_ptr_mut(0)? };
+    answers.all += segments;
+    if rcode == NXDOMAIN {
+        answers.denials += segments;
+    }
+    Some(())
 }
 
 /// Does nothing.

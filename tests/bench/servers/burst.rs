@@ -1,34 +1,34 @@
-//! The client: one thread on the client's CPU that sends and receives in bursts.
+//! The client: one thread on the client's CPU that sends in bursts, and whose answers are counted where they arrive.
 //!
 //! A client that makes a system call for each message costs more than the servers that it is to load, and the cheaper
-//! ones among them would be idle and woken for every packet. Here some dozens of queries go out by one `sendmmsg` and
-//! their answers come in by one `recvmmsg`.
+//! ones among them would be idle and woken for every packet. Here some dozens of queries go out by one `sendmmsg`, and
+//! a program at the pod's device counts the answers and swallows them ([`Answers`]).
 
 use std::{
     io,
     net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
-    ptr,
+    ptr, thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use hopzero_tests::{client::any, network::Network};
+use hopzero_tests::network::{Network, POD_V4};
 
+use super::answers::{Answers, CLIENT_PORT, Count};
 use crate::cpu::{self, SERVER_CPU};
 
 /// Queries under way at a time: enough that a server never waits for the client, and too few to fill a
 /// socket's buffer.
-const OUTSTANDING: usize = 128;
+const OUTSTANDING: u64 = 128;
 /// Messages of one system call.
 const BURST: usize = 64;
-/// No answer is longer.
-const ANSWER_BYTES_MAX: usize = 1500;
 /// What has no answer after so long is lost.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// Between two looks at what has come; a device holds back its packets for longer.
+const PAUSE: Duration = Duration::from_micros(20);
 /// Queries that may be lost, of all.
 const LOST_MAX: f64 = 0.001;
-const NXDOMAIN: u8 = 3;
 
 /// What came of some time of asking.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,69 +81,66 @@ pub fn run(
     queries: &[Vec<u8>],
     seconds: u32,
 ) -> Result<Load> {
-    let socket = network.pod.udp(any(server))?;
+    let socket = network.pod.udp((POD_V4, CLIENT_PORT).into())?;
     socket.connect(server)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let (mut counts, mut took) = (Counts::default(), 0.0);
+    let mut answers = Answers::counted(network)?;
+    let (mut asked, mut answered, mut took) = (0, Count::default(), 0.0);
     let cpu = cpu::busy_while(SERVER_CPU, || {
         // Sockets stay in the namespace that they were made in; this thread has the client's CPU already.
         let started = Instant::now();
-        counts = ask(&socket, queries, Duration::from_secs(seconds.into()))?;
+        let duration = Duration::from_secs(seconds.into());
+        (asked, answered) = ask(&socket, queries, duration, &mut answers)?;
         took = started.elapsed().as_secs_f64();
         Ok(())
     })?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let load = Load {
-        asked: counts.asked as f64,
-        answers: counts.answers as f64,
+        asked: asked as f64,
+        answers: answered.all as f64,
         seconds: took,
         cpu,
-        nxdomain: counts.nxdomain as f64 / counts.answers.max(1) as f64,
+        nxdomain: answered.denials as f64 / answered.all.max(1) as f64,
     };
     ensure!(
         load.lost() <= LOST_MAX,
         "{} of {} queries without an answer",
-        counts.asked - counts.answers,
-        counts.asked
+        asked - answered.all,
+        asked
     );
     Ok(load)
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    asked: u64,
-    answers: u64,
-    nxdomain: u64,
-}
-
-fn ask(socket: &UdpSocket, queries: &[Vec<u8>], duration: Duration) -> Result<Counts> {
-    let mut counts = Counts::default();
-    let mut answers = vec![[0; ANSWER_BYTES_MAX]; BURST];
-    let (mut next, mut outstanding) = (0, 0);
+/// How many were asked, and what came back.
+fn ask(
+    socket: &UdpSocket,
+    queries: &[Vec<u8>],
+    duration: Duration,
+    answers: &mut Answers,
+) -> Result<(u64, Count)> {
+    let (mut next, mut asked, mut lost) = (0, 0, 0);
+    let mut answered = Count::default();
     let started = Instant::now();
+    let mut heard = started;
     loop {
         let goes_on = started.elapsed() < duration;
-        while goes_on && outstanding < OUTSTANDING {
+        while goes_on && asked - answered.all - lost < OUTSTANDING {
             let burst = BURST.min(queries.len() - next);
             let sent = send(socket, &queries[next..next + burst]).context("sending")?;
             next = (next + sent) % queries.len();
-            outstanding += sent;
-            counts.asked += sent as u64;
+            asked += sent as u64;
         }
-        if outstanding == 0 {
-            return Ok(counts);
+        let now = answers.count()?;
+        if now.all > answered.all {
+            (answered, heard) = (now, Instant::now());
+        } else if heard.elapsed() > PATIENCE {
+            // What is judged is how many.
+            lost = asked - answered.all;
+        } else {
+            // What takes in the answers runs on this CPU, too, and so may what the server asks.
+            thread::sleep(PAUSE);
         }
-        match receive(socket, &mut answers) {
-            Ok(received) => {
-                outstanding = outstanding.saturating_sub(received);
-                counts.answers += received as u64;
-                let denials = answers[..received].iter();
-                let denials = denials.filter(|answer| answer[3] & 15 == NXDOMAIN);
-                counts.nxdomain += denials.count() as u64;
-            }
-            // They are lost; what is judged is how many.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => outstanding = 0,
-            Err(error) => return Err(error).context("receiving"),
+        if !goes_on && asked == answered.all + lost {
+            return Ok((asked, answered));
         }
     }
 }
@@ -175,18 +172,4 @@ fn send(socket: &UdpSocket, messages: &[Vec<u8>]) -> io::Result<usize> {
     // SAFETY: `count` headers, whose vectors and messages outlive the call, which only reads the messages.
     let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
-}
-
-/// Receives what is there, and waits for one if there is nothing; how many came.
-fn receive(socket: &UdpSocket, answers: &mut [[u8; ANSWER_BYTES_MAX]]) -> io::Result<usize> {
-    let mut vectors = [NO_VECTOR; BURST];
-    let mut headers: Vec<libc::mmsghdr> = (answers.iter_mut().zip(&mut vectors))
-        .map(|(answer, vector)| header(answer.as_mut_ptr(), answer.len(), vector))
-        .collect();
-    let count = libc::c_uint::try_from(headers.len()).unwrap_or(0);
-    let (fd, wait) = (socket.as_raw_fd(), libc::MSG_WAITFORONE);
-    // SAFETY: `count` headers, whose vectors and buffers outlive the call; nothing else refers to the buffers.
-    let received =
-        unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), count, wait, ptr::null_mut()) };
-    usize::try_from(received).map_err(|_| io::Error::last_os_error())
 }

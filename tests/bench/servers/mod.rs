@@ -15,6 +15,7 @@
 //! The client is the same for all, and sends in bursts ([`burst`]). One worker each for knot and
 //! nsd, since they have one CPU. They leave out what hopzero does (minimal answers), and have no rate limit.
 
+mod answers;
 pub mod burst;
 pub mod contents;
 pub mod daemon;
