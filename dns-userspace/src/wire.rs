@@ -124,6 +124,11 @@ pub fn suffixes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Whether a record of that type may have names in its data.
+fn may_have_names(rtype: RecordType) -> bool {
+    !matches!(rtype, RecordType::A | RecordType::AAAA | RecordType::TXT)
+}
+
 /// Writes three sections behind the header and the question, names compressed; the counts of their records, or
 /// `None` where they do not fit.
 ///
@@ -137,20 +142,26 @@ pub fn write_compressed(
 ) -> Result<Option<[u16; 3]>, ProtoError> {
     let question_end = bytes.len();
     let mut encoder = BinEncoder::with_offset(bytes, 0);
-    encoder.set_offset(HEADER_BYTES);
-    // Writes what stands there already, and remembers where each suffix begins.
-    question.emit(&mut encoder)?;
+    // Most replies have no other name, and need no memory of where suffixes begin.
+    let only_name = pointer_to_question(question, question).filter(|_| {
+        let mut records = sections.iter().copied().flatten();
+        records.all(|record| record.name == *question && !may_have_names(record.record_type()))
+    });
+    if only_name.is_none() {
+        encoder.set_offset(HEADER_BYTES);
+        // Writes what stands there already, and remembers where each suffix begins.
+        question.emit(&mut encoder)?;
+    }
     encoder.set_offset(question_end);
     let mut counts = [0; 3];
     for (count, records) in counts.iter_mut().zip(sections) {
         for record in records {
-            // In the case of the question, to be a pointer to it.
-            let owner = if record.name == *question {
-                question
-            } else {
-                &record.name
-            };
-            owner.emit(&mut encoder)?;
+            match only_name {
+                Some(pointer) => encoder.emit_u16(pointer)?,
+                // In the case of the question, to be a pointer to it.
+                None if record.name == *question => question.emit(&mut encoder)?,
+                None => record.name.emit(&mut encoder)?,
+            }
             encoder.emit_u16(record.record_type().into())?;
             encoder.emit_u16(record.dns_class.into())?;
             encoder.emit_u32(record.ttl)?;

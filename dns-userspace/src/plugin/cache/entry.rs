@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use hickory_proto::{op::ResponseCode, rr::RecordType};
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RecordType},
+};
 use tokio::time::Instant;
 
 use super::{
@@ -58,9 +61,10 @@ impl Upkeep {
 }
 
 impl Entry {
-    /// A reply as it is kept; `None` if it has no wire form.
+    /// A reply to a question with this name as it is kept; `None` if it has no wire form.
     pub fn new(
         key: Key,
+        name: &Name,
         kind: Kind,
         is_answer: bool,
         reply: &Reply,
@@ -68,7 +72,7 @@ impl Entry {
         ttl: u32,
     ) -> Option<Self> {
         Some(Entry {
-            sections: Sections::new(&key.name(), reply)?,
+            sections: Sections::new(&name.to_lowercase(), reply)?,
             key,
             kind,
             is_answer,

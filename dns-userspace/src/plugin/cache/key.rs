@@ -2,8 +2,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use hickory_proto::rr::Name;
-
 use super::super::Request;
 use crate::wire;
 
@@ -40,15 +38,12 @@ impl Key {
         &self.question[..self.question.len() - TYPE_AND_CLASS_BYTES]
     }
 
-    /// The name.
-    pub fn name(&self) -> Name {
-        let labels = wire::suffixes(self.name_bytes()).filter_map(|suffix| {
-            let (length, rest) = suffix.split_first()?;
-            rest.get(..usize::from(*length))
-                .filter(|label| !label.is_empty())
-        });
-        // It was one.
-        Name::from_labels(labels.collect::<Vec<_>>()).unwrap_or_default()
+    /// Whether the query asks for the same, as it is by now.
+    pub fn is_of(&self, request: &Request) -> bool {
+        let [t0, t1] = u16::from(request.rtype).to_be_bytes();
+        let [c0, c1] = request.class.to_be_bytes();
+        self.question.ends_with(&[t0, t1, c0, c1])
+            && *wire::lower_name(&request.name) == *self.name_bytes()
     }
 
     /// Its hash, which nobody else can foretell: who could would choose names that push out each other.

@@ -332,10 +332,11 @@ impl Inner {
         reply.options.clear();
         let mut kept = None;
         if kind.is_kept(reply, question) && !duration.is_zero() {
-            if Key::of(request).question == wanted.key.question {
+            if wanted.key.is_of(request) {
                 let is_answer = kind == Kind::Success && answers(reply, question);
                 let entry = Entry::new(
                     wanted.key.clone(),
+                    &request.name,
                     kind,
                     is_answer,
                     reply,

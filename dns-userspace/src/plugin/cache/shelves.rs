@@ -148,7 +148,18 @@ mod tests {
             answers: vec![Record::from_rdata(Name::root(), 60, data)],
             ..Reply::bare(ResponseCode::NoError)
         };
-        Arc::new(Entry::new(key, Kind::Success, true, &reply, Instant::now(), 60).unwrap())
+        Arc::new(
+            Entry::new(
+                key,
+                &Name::from_ascii("a.").unwrap(),
+                Kind::Success,
+                true,
+                &reply,
+                Instant::now(),
+                60,
+            )
+            .unwrap(),
+        )
     }
 
     fn short() -> Arc<Entry> {

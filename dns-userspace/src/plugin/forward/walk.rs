@@ -94,7 +94,8 @@ impl Upstreams {
                         .await
                 }
                 Some(Err(error)) => Err(error),
-                None => self.ask_one(upstream, query, client_udp, patience).await,
+                // Boxed, as it is large: most queries have been asked ahead, and come with a reply.
+                None => Box::pin(self.ask_one(upstream, query, client_udp, patience)).await,
             };
             match reply {
                 Ok(mut reply) => {
@@ -177,7 +178,7 @@ impl Upstreams {
         if !reply.flags.truncated {
             return Ok(reply);
         }
-        match upstream.exchange(query, Proto::Tcp, patience).await {
+        match Box::pin(upstream.exchange(query, Proto::Tcp, patience)).await {
             Err(_) if client_udp => Ok(reply),
             whole => whole,
         }
