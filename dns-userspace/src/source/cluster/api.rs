@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::stream::BoxStream;
 use kube::core::{
-    ObjectList, Request, WatchEvent,
+    Request,
     params::{ListParams, WatchParams},
 };
-use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::{
+    answer::{self, Asked},
     connection::Connection,
     held::{Key, Version, key_of},
+    protobuf::Encoded,
     resources::Watched,
     trouble::Trouble,
 };
@@ -33,7 +34,7 @@ const WATCH_SECONDS: std::ops::Range<u32> = 40..50;
 const STREAMS_SINCE_MINOR: u32 = 32;
 
 /// The annotation of the bookmark at the end of a streamed list.
-const LIST_END: &str = "k8s.io/initial-events-end";
+pub const LIST_END: &str = "k8s.io/initial-events-end";
 
 /// One watch, as it is asked for.
 #[derive(Clone)]
@@ -97,10 +98,10 @@ impl Api {
     pub async fn page(&self, next: Option<String>) -> Result<Page<(Object, Version)>, Trouble> {
         let request = Request::new(self.watched.resource.path).list(&self.list_params(next));
         match self.watched.resource.kind {
-            Kind::Namespace => self.page_of::<Namespace>(request).await,
-            Kind::Service => self.page_of::<Service>(request).await,
-            Kind::EndpointSlice => self.page_of::<EndpointSlice>(request).await,
-            Kind::Pod => self.page_of::<Pod>(request).await,
+            Kind::Namespace => self.page_of::<Namespace>(request, false).await,
+            Kind::Service => self.page_of::<Service>(request, false).await,
+            Kind::EndpointSlice => self.page_of::<EndpointSlice>(request, false).await,
+            Kind::Pod => self.page_of::<Pod>(request, false).await,
         }?
         .try_map(|object| {
             let version = version_of(&object)?;
@@ -113,7 +114,7 @@ impl Api {
         let request =
             Request::new(self.watched.resource.path).list_metadata(&self.list_params(next));
         // Metadata alone is what a namespace is to us.
-        let page = self.page_of::<Namespace>(request).await?;
+        let page = self.page_of::<Namespace>(request, true).await?;
         page.try_map(|object| Ok((key_of(&object), version_of(&object)?)))
     }
 
@@ -125,7 +126,8 @@ impl Api {
             ..self.list_params(None)
         };
         let request = Request::new(self.watched.resource.path).list_metadata(&params);
-        self.page_of::<Namespace>(request).await.map(|_| ())
+        let page = self.page_of::<Namespace>(request, true).await;
+        page.map(|_| ())
     }
 
     /// The events after a version; or, `with_list`, everything first.
@@ -160,30 +162,17 @@ impl Api {
         }
     }
 
-    async fn page_of<K: DeserializeOwned + Clone + Into<Object>>(
+    async fn page_of<K: Encoded>(
         &self,
-        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        request: Asked,
+        only_metadata: bool,
     ) -> Result<Page<Object>, Trouble> {
-        let request = request.map_err(kube::Error::BuildRequest)?;
-        let client = self.connection.client();
-        let list = async { Ok(client.request::<ObjectList<K>>(request).await?) };
-        let list = within(ANSWER_MAX, list).await?;
-        Ok(Page {
-            items: list.items.into_iter().map(Into::into).collect(),
-            version: parse_version(list.metadata.resource_version.as_deref())?,
-            next: list.metadata.continue_.filter(|token| !token.is_empty()),
-        })
+        let page = answer::page::<K>(&self.connection, request, only_metadata);
+        within(ANSWER_MAX, page).await
     }
 
-    async fn events_of<K: DeserializeOwned + Clone + Into<Object> + Send + 'static>(
-        &self,
-        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-    ) -> Result<Events, Trouble> {
-        let request = request.map_err(kube::Error::BuildRequest)?;
-        let client = self.connection.client();
-        let events = async { Ok(client.request_events::<K>(request).await?) };
-        let events = within(ANSWER_MAX, events).await?;
-        Ok(events.map(|event| event_of(event?)).boxed())
+    async fn events_of<K: Encoded>(&self, request: Asked) -> Result<Events, Trouble> {
+        within(ANSWER_MAX, answer::events::<K>(&self.connection, request)).await
     }
 }
 
@@ -198,30 +187,13 @@ impl<T> Page<T> {
     }
 }
 
-fn event_of<K: Into<Object>>(event: WatchEvent<K>) -> Result<Event, Trouble> {
-    match event {
-        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-            let object = object.into();
-            let version = version_of(&object)?;
-            Ok(Event::Upsert(object, version))
-        }
-        WatchEvent::Deleted(object) => {
-            let object = object.into();
-            Ok(Event::Delete(key_of(&object), version_of(&object)?))
-        }
-        WatchEvent::Bookmark(bookmark) => Ok(Event::Bookmark(
-            parse_version(Some(&bookmark.metadata.resource_version))?,
-            bookmark.metadata.annotations.contains_key(LIST_END),
-        )),
-        WatchEvent::Error(status) => Err(status.into()),
-    }
-}
-
-fn version_of(object: &Object) -> Result<Version, Trouble> {
+/// Its version.
+pub fn version_of(object: &Object) -> Result<Version, Trouble> {
     parse_version(object.metadata().resource_version.as_deref())
 }
 
-fn parse_version(text: Option<&str>) -> Result<Version, Trouble> {
+/// A version as it is written.
+pub fn parse_version(text: Option<&str>) -> Result<Version, Trouble> {
     let text = text.unwrap_or_default();
     text.parse()
         .map_err(|_| Trouble::Malformed(format!("resourceVersion {text:?} is no number")))

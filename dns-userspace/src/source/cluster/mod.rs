@@ -12,12 +12,14 @@
 //! on to a version that the server has forgotten, if that is said by a status of HTTP; and waits for ever for the answer
 //! to a list.
 
+mod answer;
 mod api;
 mod audit;
 mod connection;
 mod follow;
 mod held;
 mod metrics;
+mod protobuf;
 mod resources;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,339 @@
+//! An answer of the API server: in protobuf, or in JSON from who does not have it (custom resources, proxies).
+//!
+//! Both are asked for, as clients of Kubernetes do, and what comes says which it is.
+
+use std::{error::Error, io};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use http_body_util::{BodyExt as _, Limited};
+use kube::{
+    client::Body,
+    core::{ObjectList, Status, WatchEvent},
+};
+use prost::bytes::{Bytes, BytesMut};
+use tokio_util::{
+    codec::{FramedRead, LengthDelimitedCodec, LinesCodec, LinesCodecError},
+    io::StreamReader,
+};
+
+use super::{
+    api::{Event, LIST_END, Page, parse_version, version_of},
+    connection::Connection,
+    held::key_of,
+    protobuf::{self, Encoded},
+    trouble::Trouble,
+};
+use crate::source::Object;
+
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const JSON: &str = "application/json";
+/// Metadata alone of whatever is listed.
+const METADATA: &str = ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+/// Of a page, a frame of a watch and an error; some MB are the most that the API server makes of one object.
+const BYTES_MAX: usize = 256 << 20;
+
+/// How an answer is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Protobuf,
+    Json,
+}
+
+/// What is asked.
+pub type Asked = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+
+/// A page of a list; `only_metadata`: of names and versions.
+pub async fn page<K: Encoded>(
+    connection: &Connection,
+    request: Asked,
+    only_metadata: bool,
+) -> Result<Page<Object>, Trouble> {
+    let (encoding, body) = ask(connection, request, only_metadata).await?;
+    page_of::<K>(encoding, &whole(body).await?)
+}
+
+fn page_of<K: Encoded>(encoding: Encoding, bytes: &Bytes) -> Result<Page<Object>, Trouble> {
+    match encoding {
+        Encoding::Protobuf => {
+            let (head, items) = protobuf::list::<K>(bytes)?;
+            Ok(Page {
+                items: items.into_iter().map(Into::into).collect(),
+                version: parse_version(Some(&head.resource_version))?,
+                next: Some(head.continue_token).filter(|token| !token.is_empty()),
+            })
+        }
+        Encoding::Json => {
+            let list: ObjectList<K> =
+                serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+            Ok(Page {
+                items: list.items.into_iter().map(Into::into).collect(),
+                version: parse_version(list.metadata.resource_version.as_deref())?,
+                next: list.metadata.continue_.filter(|token| !token.is_empty()),
+            })
+        }
+    }
+}
+
+/// The events of a watch.
+pub async fn events<K: Encoded>(
+    connection: &Connection,
+    request: Asked,
+) -> Result<BoxStream<'static, Result<Event, Trouble>>, Trouble> {
+    let mut request = request.map_err(kube::Error::BuildRequest)?;
+    // Events that are compressed one by one (Kubernetes 1.37) are more than the client can read.
+    let headers = request.headers_mut();
+    headers.insert(
+        http::header::ACCEPT_ENCODING,
+        http::HeaderValue::from_static("identity"),
+    );
+    let (encoding, body) = ask(connection, Ok(request), false).await?;
+    Ok(events_of::<K>(encoding, body))
+}
+
+fn events_of<K: Encoded>(
+    encoding: Encoding,
+    body: Body,
+) -> BoxStream<'static, Result<Event, Trouble>> {
+    let events = frames(encoding, body).filter_map(move |frame| {
+        let event = match (frame, encoding) {
+            (Ok(frame), Encoding::Protobuf) => Some(event_of_protobuf::<K>(frame)),
+            (Ok(frame), Encoding::Json) => event_of_json::<K>(&frame),
+            // A watch that ends in the middle of something ends.
+            (Err(error), _) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+            (Err(error), _) => Some(Err(kube::Error::ReadEvents(error).into())),
+        };
+        std::future::ready(event)
+    });
+    events.boxed()
+}
+
+async fn ask(
+    connection: &Connection,
+    request: Asked,
+    only_metadata: bool,
+) -> Result<(Encoding, Body), Trouble> {
+    let mut request = request.map_err(kube::Error::BuildRequest)?;
+    let sort = if only_metadata { METADATA } else { "" };
+    let accepted = format!("{PROTOBUF}{sort},{JSON}{sort}");
+    let accepted = http::HeaderValue::try_from(accepted).map_err(|error| malformed(&error))?;
+    request.headers_mut().insert(http::header::ACCEPT, accepted);
+    let client = connection.client();
+    let answer = client.send(request.map(Body::from)).await?;
+    let (head, body) = answer.into_parts();
+    let sort = head.headers.get(http::header::CONTENT_TYPE);
+    let is_protobuf = sort.is_some_and(|sort| sort.as_bytes().starts_with(PROTOBUF.as_bytes()));
+    let encoding = if is_protobuf {
+        Encoding::Protobuf
+    } else {
+        Encoding::Json
+    };
+    if head.status.is_success() {
+        return Ok((encoding, body));
+    }
+    let bytes = whole(body).await?;
+    let status = match encoding {
+        Encoding::Protobuf => protobuf::status(&bytes).ok(),
+        Encoding::Json => serde_json::from_slice(&bytes).ok(),
+    };
+    // What is no status is somebody's text.
+    let status = status.unwrap_or_else(|| Status {
+        message: String::from_utf8_lossy(&bytes).trim().to_owned(),
+        ..Status::default()
+    });
+    Err(Box::new(Status {
+        code: head.status.as_u16(),
+        ..status
+    })
+    .into())
+}
+
+async fn whole(body: Body) -> Result<Bytes, Trouble> {
+    let whole = Limited::new(body, BYTES_MAX).collect().await;
+    let whole = whole.map_err(|error| Trouble::Unreachable(error.to_string()))?;
+    Ok(whole.to_bytes())
+}
+
+/// What is said of one object each.
+fn frames(encoding: Encoding, body: Body) -> BoxStream<'static, io::Result<Bytes>> {
+    let reader = StreamReader::new(body.into_data_stream().map_err(of_body));
+    match encoding {
+        Encoding::Protobuf => {
+            let codec = LengthDelimitedCodec::builder()
+                .max_frame_length(BYTES_MAX)
+                .new_codec();
+            let frames = FramedRead::new(reader, codec);
+            frames.map_ok(BytesMut::freeze).boxed()
+        }
+        Encoding::Json => {
+            let lines = FramedRead::new(reader, LinesCodec::new_with_max_length(BYTES_MAX));
+            let line = |line| match line {
+                Ok(line) => Ok(Bytes::from(line)),
+                Err(LinesCodecError::Io(error)) => Err(error),
+                Err(error) => Err(io::Error::other(error)),
+            };
+            lines.map(line).boxed()
+        }
+    }
+}
+
+/// TLS, HTTP and its chunks each have an error of their own for a connection that ends.
+fn of_body(error: kube::Error) -> io::Error {
+    let first: &(dyn Error + 'static) = &error;
+    let mut causes = std::iter::successors(Some(first), |cause| (*cause).source());
+    let is_end = causes.any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::UnexpectedEof)
+    });
+    if is_end || error.to_string().contains("unexpected EOF during chunk") {
+        return io::Error::new(io::ErrorKind::UnexpectedEof, error);
+    }
+    io::Error::other(error)
+}
+
+fn event_of_protobuf<K: Encoded>(frame: Bytes) -> Result<Event, Trouble> {
+    let event = protobuf::WatchEvent::of_frame(frame)?;
+    match event.sort.as_str() {
+        "ADDED" | "MODIFIED" => upsert(event.object::<K>()?),
+        "DELETED" => delete(event.object::<K>()?),
+        "BOOKMARK" => {
+            let (version, ends) = event.bookmark()?;
+            Ok(Event::Bookmark(parse_version(Some(&version))?, ends))
+        }
+        "ERROR" => Err(Box::new(event.status()?).into()),
+        other => Err(Trouble::Malformed(format!("an event {other:?}"))),
+    }
+}
+
+/// Nothing of a line that was cut off.
+fn event_of_json<K: Encoded>(line: &[u8]) -> Option<Result<Event, Trouble>> {
+    Some(match serde_json::from_slice(line) {
+        Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => upsert::<K>(object),
+        Ok(WatchEvent::Deleted(object)) => delete::<K>(object),
+        Ok(WatchEvent::Bookmark(bookmark)) => {
+            let ends = bookmark.metadata.annotations.contains_key(LIST_END);
+            parse_version(Some(&bookmark.metadata.resource_version))
+                .map(|version| Event::Bookmark(version, ends))
+        }
+        Ok(WatchEvent::Error(status)) => Err(status.into()),
+        Err(error) if error.is_eof() => return None,
+        Err(error) => Err(match serde_json::from_slice::<Status>(line) {
+            Ok(status) => Box::new(status).into(),
+            Err(_) => malformed(&error),
+        }),
+    })
+}
+
+fn upsert<K: Encoded>(object: K) -> Result<Event, Trouble> {
+    let object = object.into();
+    let version = version_of(&object)?;
+    Ok(Event::Upsert(object, version))
+}
+
+fn delete<K: Encoded>(object: K) -> Result<Event, Trouble> {
+    let object = object.into();
+    Ok(Event::Delete(key_of(&object), version_of(&object)?))
+}
+
+fn malformed(error: &impl ToString) -> Trouble {
+    Trouble::Malformed(error.to_string())
+}
+
+/// What a real API server (Kubernetes 1.34) has said, twice: in protobuf and in JSON.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::objects::{EndpointSlice, Namespace, Pod, Service};
+
+    macro_rules! said {
+        ($name:literal) => {
+            (
+                Bytes::from_static(include_bytes!(concat!("tests/answers/", $name, ".pb"))),
+                include_bytes!(concat!("tests/answers/", $name, ".json")).as_slice(),
+            )
+        };
+    }
+
+    /// As many objects, each the same.
+    fn same<K: Encoded>((protobuf, json): (Bytes, &[u8]), count: usize) -> Result<(), Trouble> {
+        let list = page_of::<K>(Encoding::Protobuf, &protobuf)?;
+        let expected = page_of::<K>(Encoding::Json, &Bytes::copy_from_slice(json))?;
+        assert_eq!(list.items.len(), count);
+        assert_eq!(format!("{:?}", list.items), format!("{:?}", expected.items));
+        assert_eq!(list.version, expected.version);
+        assert_eq!(list.next.is_some(), expected.next.is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn lists_say_the_same_in_both() -> Result<(), Trouble> {
+        same::<Namespace>(said!("namespaces"), 1)?;
+        same::<Service>(said!("services"), 2)?;
+        same::<EndpointSlice>(said!("slices"), 2)?;
+        same::<Pod>(said!("pods"), 1)?;
+        same::<Namespace>(said!("metadata"), 2)
+    }
+
+    async fn all<K: Encoded>(encoding: Encoding, body: Vec<u8>) -> Vec<String> {
+        let events = events_of::<K>(encoding, Body::from(body));
+        events.map(|event| format!("{event:?}")).collect().await
+    }
+
+    #[tokio::test]
+    async fn watches_say_the_same_in_both() {
+        let (protobuf, json) = said!("watch");
+        let events = all::<Service>(Encoding::Protobuf, protobuf.to_vec()).await;
+        assert_eq!(
+            events.len(),
+            4,
+            "three services, and the list's end: {events:?}"
+        );
+        assert!(events[3].starts_with("Ok(Bookmark(") && events[3].ends_with(", true))"));
+        assert_eq!(events, all::<Service>(Encoding::Json, json.to_vec()).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_off_is_no_event() {
+        let (protobuf, json) = said!("watch");
+        let whole = all::<Service>(Encoding::Protobuf, protobuf.to_vec()).await;
+        for (encoding, bytes) in [(Encoding::Protobuf, &protobuf[..]), (Encoding::Json, json)] {
+            for length in 0..bytes.len() {
+                let events = all::<Service>(encoding, bytes[..length].to_vec()).await;
+                let said = events.iter().filter(|event| event.starts_with("Ok"));
+                let said: Vec<_> = said.collect();
+                assert!(said.iter().zip(&whole).all(|(a, b)| *a == b), "{length}");
+                assert!(
+                    said.len() < whole.len() || length + 1 == json.len(),
+                    "{length}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn refusals_say_the_same_in_both() -> Result<(), Trouble> {
+        let (protobuf, json) = said!("refused");
+        let status = protobuf::status(&protobuf)?;
+        let expected: Status = serde_json::from_slice(json).map_err(|error| malformed(&error))?;
+        assert_eq!(status.message, expected.message);
+        assert_eq!((status.code, &*status.reason), (400, &*expected.reason));
+        let ended = event_of_protobuf::<Service>(protobuf::event("ERROR", protobuf));
+        assert!(matches!(ended, Err(Trouble::Unsupported(_))), "{ended:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_none_is_malformed() {
+        let (protobuf, json) = said!("services");
+        for (encoding, bytes) in [
+            (Encoding::Protobuf, Bytes::from_static(json)),
+            (Encoding::Json, protobuf.clone()),
+            (Encoding::Protobuf, Bytes::new()),
+            (Encoding::Protobuf, protobuf.slice(..protobuf.len() - 1)),
+        ] {
+            let page = page_of::<Service>(encoding, &bytes);
+            assert!(matches!(page, Err(Trouble::Malformed(_))));
+        }
+        let other = event_of_protobuf::<Service>(protobuf::event("RENAMED", protobuf));
+        assert!(matches!(other, Err(Trouble::Malformed(_))), "{other:?}");
+    }
+}
