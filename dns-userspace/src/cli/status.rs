@@ -125,6 +125,9 @@ fn text(report: &Report) -> String {
     ] {
         row("cluster", name, &count.to_string());
     }
+    if objects.service_imports > 0 {
+        row("cluster", "service imports", &objects.service_imports.to_string());
+    }
     if !cluster.watches.is_empty() {
         let age = cluster
             .age_seconds()
@@ -192,6 +195,7 @@ mod tests {
                     services: 340,
                     endpoints: 5,
                     pods: 0,
+                    service_imports: 2,
                 },
                 changed_unix: 1,
                 watches: vec![watch("namespaces", ages[0]), watch("services", ages[1])],

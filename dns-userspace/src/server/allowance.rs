@@ -210,8 +210,8 @@ impl Server {
         }
         // The programs rotate all addresses or none.
         let keys = self.all().map(|site| &site.zone);
-        for region in std::iter::once(&config.origin).chain(keys) {
-            if config.origin.zone_of(region)
+        for region in config.domains().chain(keys) {
+            if config.domains().any(|domain| domain.zone_of(region))
                 && let Some(site) = self.longest(region)
                 && site.rotates(zone) != rotate
             {

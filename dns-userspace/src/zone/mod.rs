@@ -100,8 +100,10 @@ pub struct Answer {
 pub struct ZoneConfig {
     /// The cluster's domain, `cluster.local.`
     pub origin: Name,
-    /// Other domains with the same names, which only the socket answers for. PTR records name the first domain.
+    /// Other domains with the same names. PTR records name the first domain.
     pub others: Vec<Name>,
+    /// The domains among them all, and zones above domains, whose services are those that the cluster imports.
+    pub multicluster: Vec<Name>,
     /// Reverse zones that we are the authority of; a PTR question outside them is not ours.
     pub reverse: Vec<Name>,
     /// TTL of every record and the SOA's minimum, seconds.
