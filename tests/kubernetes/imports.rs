@@ -56,7 +56,7 @@ const SLICES: [(&str, &str, &str, &str, &str); 9] = [
         "db",
         "east",
         "IPv4",
-        "[{addresses: [10.250.0.1], hostname: a}, {addresses: [10.250.0.2]}, {addresses: [10.250.0.3], hostname: off, conditions: {ready: false}}]",
+        "[{addresses: [10.250.0.1], hostname: a}, {addresses: [10.250.0.2]}, {addresses: [10.250.0.3], hostname: notready, conditions: {ready: false}}]",
     ),
     ("ns-1", "db", "west", "IPv4", "[{addresses: [10.250.1.1], hostname: a}, {addresses: [10.250.1.2], hostname: b}]"),
     ("ns-1", "db", "away", "IPv4", "[{addresses: [10.250.2.1], hostname: a, conditions: {ready: false}}]"),
@@ -128,7 +128,7 @@ pub fn names() -> String {
 fn around(own: &str) -> Vec<String> {
     let before = [
         "", "_http._tcp.", "_dns._udp.", "_tcp.", "a.east.", "a.west.", "b.west.", "b.east.",
-        "off.east.", "a.away.", "east.", "a.", "10-250-0-2.east.", "10-250-0-2.west.",
+        "notready.east.", "a.away.", "east.", "a.", "10-250-0-2.east.", "10-250-0-2.west.",
         "10-250-1-1.west.", "10-250-3-2.east.", "fd00-250--0.west.", "10-250-4-1.east.", "x.a.east.",
         "_http.east.", "a._tcp.",
     ];

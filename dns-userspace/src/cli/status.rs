@@ -215,6 +215,7 @@ mod tests {
             "hopzero 1.2.3, pid 4711, up 1 min 1 s: synchronised",
             "cluster   namespaces                             2",
             "          services                               340",
+            "          service imports                        2",
             "          age                                    3.0 s",
             "watches   namespaces                             7 objects, heard 3.0 s ago, 2 lists, 1 repairs",
             "kernel    names                                  450",
