@@ -2,26 +2,6 @@
 
 use std::fmt::Write as _;
 
-/// What the API server has to know before.
-pub const DEFINITION: &str = "\
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: serviceimports.multicluster.x-k8s.io}
-spec:
-  group: multicluster.x-k8s.io
-  scope: Namespaced
-  names: {plural: serviceimports, singular: serviceimport, kind: ServiceImport, listKind: ServiceImportList}
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    schema:
-      openAPIV3Schema:
-        type: object
-        properties:
-          spec: {type: object, x-kubernetes-preserve-unknown-fields: true}
-";
-
 const HTTP: &str = "ports: [{name: http, port: 80, protocol: TCP}]";
 
 /// Namespace, name, and the rest of the object; those of `ns-2` have its label.
@@ -100,7 +80,7 @@ pub fn objects() -> String {
 /// Names in both domains, one a line; those of services of the cluster's own, too.
 pub fn names() -> String {
     let mut names: Vec<String> = [
-        "", "svc", "pod", "ns-1.svc", "ns-2.svc", "ns-99.svc", "dns-version", "ns.dns", "dns",
+        "", "svc", "pod", "ns-1.svc", "ns-2.svc", "ns-99.svc", "dns-version", "dns",
         "s-1.ns-1.svc", "s-4.ns-1.svc", "_http._tcp.s-1.ns-1.svc", "s-9.ns-2.svc", "none.ns-1.svc",
         "web.ns-99.svc", "1-2-3-4.ns-1.pod", "ns-1.pod", "a.b.c.d.e.f.svc",
     ]

@@ -149,11 +149,7 @@ fn options(coredns: &Path, control_plane: &Path, network: &Network) -> Result<()
         &["apply", "--server-side", "--subresource=status"],
         &fixture.statuses,
     )?;
-    plane.kubectl(&["create"], imports::DEFINITION)?;
-    plane.kubectl(
-        &["wait", "--for=condition=Established", "--timeout=30s"],
-        imports::DEFINITION,
-    )?;
+    plane.define_imports()?;
     plane.kubectl(&["create"], &imports::objects())?;
     plane.kubectl(&["create"], imports::GONE)?;
     plane.kubectl(&["delete"], imports::GONE)?;

@@ -14,7 +14,8 @@
 //! - An `ExternalName` whose target in our zones does not exist is NXDOMAIN behind its CNAME, and
 //!   NODATA likewise (RFC 6604); `CoreDNS` hides the CNAME and says NODATA to both. A loop of aliases is
 //!   shown as far as it goes; `CoreDNS` says NODATA.
-//! - The PTR record of an endpoint needs its service, so that the target exists.
+//! - The PTR record of an endpoint needs its service, so that the target exists. For the same reason a zone of imported
+//!   services has the name server `ns.dns`; `CoreDNS` names the cluster's own service there.
 
 mod aliases;
 mod authority;

@@ -239,7 +239,7 @@ impl ZoneConfig {
     }
 
     /// Whether the services of a zone are imported ones. As in `CoreDNS`, those of a zone that lies in such a one are, too.
-    pub(super) fn is_imported(&self, zone: &Name) -> bool {
+    pub fn is_imported(&self, zone: &Name) -> bool {
         self.multicluster.iter().any(|outer| outer.zone_of(zone))
     }
 }
