@@ -54,7 +54,7 @@ pub const VLANS_MAX: usize = 8;
 pub const NETWORKS_MAX: usize = 65536;
 /// Zones, and names below which only the socket may answer, that the programs know.
 pub const ZONES_MAX: usize = 8;
-/// Zones among them: the origin, and reverse zones.
+/// Zones among them: the domains, and reverse zones.
 pub const ZONES_OURS_MAX: usize = 5;
 /// Labels of the longest name, root label not included.
 pub const LABELS_MAX: usize = 127;

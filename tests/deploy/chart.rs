@@ -355,7 +355,12 @@ fn has(subcommand: &str, option: &str) -> Result<bool> {
 
 fn rbac() -> Result<()> {
     let verified = ["--set", "serve.pods=verified"];
-    for arguments in [&SERVE[..], &[&SERVE[..], &verified].concat()] {
+    let imports = ["--set-string", IMPORTS];
+    for arguments in [
+        &SERVE[..],
+        &[&SERVE[..], &verified].concat(),
+        &[&SERVE[..], &imports].concat(),
+    ] {
         let objects = Objects::new(arguments)?;
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("Corefile");

@@ -35,6 +35,11 @@ impl Cluster {
                 "cluster.local",
                 "cluster.local 10.0.0.0/8 10.96.0.0/12",
                 "cluster.local 10.in-addr.arpa 96.10.in-addr.arpa fd00::/8",
+                "cluster.local other.example in-addr.arpa ip6.arpa",
+                // One is spelt like a namespace.
+                "cluster.local ns.svc.cluster.local in-addr.arpa",
+                "cluster.local clusterset.local in-addr.arpa ip6.arpa",
+                "clusterset.local cluster.local other.example 10.0.0.0/8",
             ]),
             ttl: random.of(&[0, 5, 30]),
         }
@@ -52,7 +57,12 @@ impl Cluster {
             "fallthrough ns.svc.cluster.local 100.10.in-addr.arpa",
         ]);
         let Cluster { zones, ttl } = self;
-        format!("kubernetes {zones} {{\nttl {ttl}\n{fallthrough}\n}}")
+        let multicluster = if zones.contains("clusterset.local") {
+            "multicluster clusterset.local"
+        } else {
+            ""
+        };
+        format!("kubernetes {zones} {{\nttl {ttl}\n{multicluster}\n{fallthrough}\n}}")
     }
 }
 
@@ -81,6 +91,7 @@ pub fn generate(
             ".",
             "cluster.local in-addr.arpa ip6.arpa",
             "local arpa",
+            "local arpa example",
         ]),
         port,
         kubernetes: Some(cluster.directive(random)),

@@ -35,7 +35,20 @@ impl Random {
 
 /// A zone of services of every kind, some of them with as many endpoints as just fit an answer.
 pub fn zone(random: &mut Random) -> Zone {
-    world::zone_of(&manifests(random))
+    // One is spelt like a namespace; of five domains the last have no place for negative answers.
+    let others: &[&str] = random.of(&[
+        &[][..],
+        &["clusterset.local."],
+        &["other.example.", "ns.svc.cluster.local."],
+        &[
+            "clusterset.local.",
+            "a.example.",
+            "b.example.",
+            "cluster.example.",
+            "x.a.example.",
+        ],
+    ]);
+    world::zone_with(&manifests(random), others)
 }
 
 /// The manifests of such a zone.
@@ -70,8 +83,48 @@ pub fn manifests(random: &mut Random) -> String {
         if headless {
             endpoints(&mut yaml, name, index, random);
         }
+        if random.one_in(2) {
+            import(&mut yaml, name, index, random);
+        }
     }
     yaml
+}
+
+/// The same service, or another one of its name, in a set of clusters.
+fn import(yaml: &mut String, service: &str, index: usize, random: &mut Random) {
+    let spec = random.of(&[
+        "type: Headless",
+        "type: ClusterSetIP, ips: [10.97.0.1]",
+        "type: ClusterSetIP, ips: ['fd00:97::1', 10.97.0.2]",
+        "type: ClusterSetIP, ips: []",
+    ]);
+    write!(
+        yaml,
+        "---\napiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport\n\
+         metadata: {{name: {service}, namespace: ns}}\n\
+         spec: {{{spec}, ports: [{{name: http, port: 80, protocol: TCP}}]}}\n"
+    )
+    .expect("a string");
+    for cluster in ["east", "west"] {
+        write!(
+            yaml,
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+             metadata: {{name: i{index}-{cluster}, namespace: ns, labels: {{\
+             multicluster.kubernetes.io/service-name: {service}, \
+             multicluster.kubernetes.io/source-cluster: {cluster}}}}}\n\
+             addressType: IPv4\nports: [{{name: http, port: 80}}]\nendpoints:\n"
+        )
+        .expect("a string");
+        for endpoint in 0..random.of(&[1, 2, 14, 40]) {
+            let address = format!(
+                "10.{}.{}.{endpoint}",
+                120 + index,
+                cluster.len() + endpoint % 2
+            );
+            writeln!(yaml, "- {{addresses: [{address}], hostname: h{endpoint}}}")
+                .expect("a string");
+        }
+    }
 }
 
 /// The target of an alias, mostly a name of the zone: a service of any kind, itself and other aliases among

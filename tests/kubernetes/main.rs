@@ -4,6 +4,7 @@
 mod asker;
 mod changes;
 mod fixture;
+mod imports;
 mod servers;
 
 use std::{
@@ -32,8 +33,7 @@ use servers::{Given, Servers, Way};
 
 /// Questions of each set of options: more than 50,000 in all.
 const QUESTIONS: usize = 4000;
-/// Answers of the kernel to them: names that fall through, pass, and so do rare types, and the second zone of a
-/// directive but for its reverse names.
+/// Answers of the kernel to them: names that fall through, pass, and so do rare types.
 const KERNEL_MIN: u64 = 200;
 /// How long objects change.
 const CHANGING: Duration = Duration::from_secs(15);
@@ -43,7 +43,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Zones and lines of the directive, and lines behind it.
-const OPTIONS: [(&str, &str, &str); 16] = [
+const OPTIONS: [(&str, &str, &str); 20] = [
     ("cluster.local in-addr.arpa ip6.arpa", "", ""),
     ("cluster.local in-addr.arpa ip6.arpa", "ttl 30", ""),
     (
@@ -96,6 +96,26 @@ const OPTIONS: [(&str, &str, &str); 16] = [
         "forward . {$UPSTREAM}\ncache 30\nloadbalance",
     ),
     ("other.local cluster.local in-addr.arpa ip6.arpa", "", ""),
+    (
+        "cluster.local clusterset.local in-addr.arpa ip6.arpa",
+        "multicluster clusterset.local",
+        "",
+    ),
+    (
+        "cluster.local clusterset.local",
+        "multicluster clusterset.local\nnoendpoints\nignore empty_service\nttl 30",
+        "",
+    ),
+    (
+        "cluster.local clusterset.local in-addr.arpa ip6.arpa",
+        "multicluster clusterset.local\nnamespace_labels team=even",
+        "",
+    ),
+    (
+        "cluster.local clusterset.local",
+        "multicluster clusterset.local\nnamespaces ns-1\npods insecure\nfallthrough clusterset.local",
+        "forward . {$UPSTREAM}",
+    ),
 ];
 
 type Body = fn(&Path, &Path, &Network) -> Result<()>;
@@ -129,12 +149,16 @@ fn options(coredns: &Path, control_plane: &Path, network: &Network) -> Result<()
         &["apply", "--server-side", "--subresource=status"],
         &fixture.statuses,
     )?;
+    plane.define_imports()?;
+    plane.kubectl(&["create"], &imports::objects())?;
+    plane.kubectl(&["create"], imports::GONE)?;
+    plane.kubectl(&["delete"], imports::GONE)?;
     println!(
         "{} objects after {:.1} s",
         fixture.objects.matches("---\n").count(),
         begun.elapsed().as_secs_f32()
     );
-    let names = fixture.names();
+    let (names, imported) = (fixture.names(), imports::names());
     let upstream = upstream::start()?.to_string();
     let mut failed = Vec::new();
     for (zones, options, behind) in OPTIONS {
@@ -153,7 +177,12 @@ fn options(coredns: &Path, control_plane: &Path, network: &Network) -> Result<()
         };
         let servers = Servers::start(network, &given).with_context(|| what.clone())?;
         let mut comparison = Comparison::default();
-        servers.compare(&names, QUESTIONS, &mut comparison)?;
+        let names = if options.contains("multicluster") {
+            &imported
+        } else {
+            &names
+        };
+        servers.compare(names, QUESTIONS, &mut comparison)?;
         let by_kernel = servers.answered_by_kernel()?;
         println!(
             "{what}: {}; {by_kernel} by the kernel",

@@ -125,6 +125,13 @@ fn text(report: &Report) -> String {
     ] {
         row("cluster", name, &count.to_string());
     }
+    if objects.service_imports > 0 {
+        row(
+            "cluster",
+            "service imports",
+            &objects.service_imports.to_string(),
+        );
+    }
     if !cluster.watches.is_empty() {
         let age = cluster
             .age_seconds()
@@ -192,6 +199,7 @@ mod tests {
                     services: 340,
                     endpoints: 5,
                     pods: 0,
+                    service_imports: 2,
                 },
                 changed_unix: 1,
                 watches: vec![watch("namespaces", ages[0]), watch("services", ages[1])],
@@ -211,6 +219,7 @@ mod tests {
             "hopzero 1.2.3, pid 4711, up 1 min 1 s: synchronised",
             "cluster   namespaces                             2",
             "          services                               340",
+            "          service imports                        2",
             "          age                                    3.0 s",
             "watches   namespaces                             7 objects, heard 3.0 s ago, 2 lists, 1 repairs",
             "kernel    names                                  450",

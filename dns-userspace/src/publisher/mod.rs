@@ -356,7 +356,7 @@ fn report(index: usize, progress: &mut dyn FnMut()) {
 }
 
 fn apexes(zone: &Zone) -> impl Iterator<Item = &Name> {
-    std::iter::once(&zone.config().origin).chain(&zone.config().reverse)
+    zone.config().zones()
 }
 
 fn has_addresses(held: &Held<'_>) -> bool {
@@ -383,6 +383,8 @@ fn is_kept(zone: &Zone, name: &Name, node: &Node) -> bool {
         Node::Alias(_) => true,
         // The empty names within a reverse zone are many (up to 31 for an IPv6 address), and nobody
         // asks for them; a name that is not there passes to the socket.
-        Node::Records(rrsets) => !rrsets.is_empty() || zone.config().origin.zone_of(name),
+        Node::Records(rrsets) => {
+            !rrsets.is_empty() || zone.config().domains().any(|domain| domain.zone_of(name))
+        }
     }
 }

@@ -17,9 +17,12 @@ use hopzero_common::{
 use super::{encode::Encoder, programs::Programs, table::Table};
 use crate::zone::Zone;
 
-/// Reverse zones in the list: they are never complete, so what counts is that the origin and what stands
-/// before it have places.
-const REVERSE_ZONES_MAX: usize = ZONES_OURS_MAX - 1;
+/// Reverse zones in the list beside so many domains: they are never complete, so what counts is that the domains and what
+/// stands before them (the names of pods of each) have places.
+fn reverse_zones_max(domains: usize) -> usize {
+    let beside = ZONES_OURS_MAX.saturating_sub(domains);
+    beside.min(ZONES_MAX.saturating_sub(2 * domains))
+}
 
 /// The list, and what stands in it now.
 #[derive(Default)]
@@ -62,8 +65,9 @@ impl Zones {
             return;
         }
         let config = zone.config();
-        let reverse = config.reverse.iter().take(REVERSE_ZONES_MAX);
-        self.ours = (reverse.chain([&config.origin]))
+        let domains: Vec<&Name> = config.domains().take(ZONES_OURS_MAX).collect();
+        let reverse = config.reverse.iter().take(reverse_zones_max(domains.len()));
+        self.ours = (reverse.chain(domains))
             .filter_map(|name| {
                 Some(Listed {
                     current: entry_of(name, encoder)?,
@@ -83,7 +87,7 @@ impl Zones {
 
     /// Whether what stands before our zones is what the zone says now.
     pub fn is_current(&self, zone: &Zone) -> bool {
-        self.ours.is_empty() || self.undenied == zone.undenied_below()
+        self.ours.is_empty() || self.undenied == self.undenied_in(zone)
     }
 
     /// Nothing is denied from now on, until [`Self::settle`].
@@ -94,12 +98,26 @@ impl Zones {
 
     /// Puts before our zones what the zone says. No program may deny anything meanwhile.
     pub fn relist(&mut self, zone: &Zone, encoder: &mut Encoder, programs: &mut dyn Programs) {
-        self.undenied = zone.undenied_below();
+        self.undenied = self.undenied_in(zone);
         let entries = self.undenied.iter().map(|name| entry_of(name, encoder));
         let mut entries = entries.flatten();
         for place in 0..self.first_place() {
             programs.set_zone(place, &entries.next().unwrap_or(ZoneEntry::NONE));
         }
+    }
+
+    /// What the zone says, and the domains that there is no room for: a domain that they lie in does not deny their names.
+    fn undenied_in(&self, zone: &Zone) -> Vec<Name> {
+        let mut undenied = zone.undenied_below();
+        let config = zone.config();
+        let is_listed = |name: &Name| self.ours.iter().any(|listed| listed.name == *name);
+        let lies_in_another = |name: &Name| {
+            let mut outer = config.domains().filter(|outer| *outer != name);
+            outer.any(|outer| outer.zone_of(name))
+        };
+        let unlisted = config.domains().filter(|name| !is_listed(name));
+        undenied.extend(unlisted.filter(|name| lies_in_another(name)).cloned());
+        undenied
     }
 
     /// Every program that runs reads the list as it is.
@@ -123,7 +141,7 @@ impl Zones {
         encoder: &mut Encoder,
         programs: &mut dyn Programs,
     ) {
-        let denies = *apex == zone.config().origin
+        let denies = zone.config().domains().any(|domain| domain == apex)
             && self.settled
             && self.undenied.len() <= self.first_place()
             && !self.undenied.contains(apex);

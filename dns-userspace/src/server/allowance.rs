@@ -9,7 +9,7 @@
 //!   (it is 5353 or 8053 in some distributions), or, if there is none, any other that has it. What one of them would not answer
 //!   from the zone is kept.
 //!
-//! The kernel has one zone, that of the first `kubernetes` in the file that is asked so. Within it, at each server:
+//! The kernel has the zones of one cluster, those of the first `kubernetes` in the file that is asked so. Within it, at each server:
 //!
 //! - A name belongs to the block with the longest zone that it lies in. One without that `kubernetes` keeps all its names.
 //! - What stands ahead of `kubernetes` in its block keeps what it touches ([`Plugin::touches`](crate::plugin::Plugin::touches)). What stands behind
@@ -210,8 +210,8 @@ impl Server {
         }
         // The programs rotate all addresses or none.
         let keys = self.all().map(|site| &site.zone);
-        for region in std::iter::once(&config.origin).chain(keys) {
-            if config.origin.zone_of(region)
+        for region in config.domains().chain(keys) {
+            if config.domains().any(|domain| domain.zone_of(region))
                 && let Some(site) = self.longest(region)
                 && site.rotates(zone) != rotate
             {

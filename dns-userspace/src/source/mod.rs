@@ -13,7 +13,7 @@ use std::{fmt, future::Future};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use objects::{EndpointSlice, Namespace, ObjectMeta, Pod, Service};
+use objects::{EndpointSlice, Namespace, ObjectMeta, Pod, Service, ServiceImport};
 
 /// A Kubernetes object of a kind that DNS needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,8 @@ pub enum Object {
     Namespace(Box<Namespace>),
     /// A pod, for `pods verified` and `endpoint_pod_names`.
     Pod(Box<Pod>),
+    /// A service of several clusters, for `multicluster`.
+    ServiceImport(Box<ServiceImport>),
 }
 
 /// The kinds of [`Object`].
@@ -39,6 +41,8 @@ pub enum Kind {
     Namespace,
     /// `v1/Pod`
     Pod,
+    /// `multicluster.x-k8s.io/v1alpha1/ServiceImport`
+    ServiceImport,
 }
 
 /// What identifies an object: at most one object has a given key.
@@ -70,6 +74,7 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Namespace(_) => Kind::Namespace,
             Self::Pod(_) => Kind::Pod,
+            Self::ServiceImport(_) => Kind::ServiceImport,
         }
     }
 
@@ -80,6 +85,7 @@ impl Object {
             Self::EndpointSlice(slice) => &slice.metadata,
             Self::Namespace(namespace) => &namespace.metadata,
             Self::Pod(pod) => &pod.metadata,
+            Self::ServiceImport(import) => &import.metadata,
         }
     }
 }
@@ -108,6 +114,12 @@ impl From<Pod> for Object {
     }
 }
 
+impl From<ServiceImport> for Object {
+    fn from(import: ServiceImport) -> Self {
+        Self::ServiceImport(Box::new(import))
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -115,6 +127,7 @@ impl fmt::Display for Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Namespace => "Namespace",
             Self::Pod => "Pod",
+            Self::ServiceImport => "ServiceImport",
         })
     }
 }

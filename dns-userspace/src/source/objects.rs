@@ -87,6 +87,29 @@ pub struct ServicePort {
     pub protocol: Option<String>,
 }
 
+/// `multicluster.x-k8s.io/v1alpha1/ServiceImport`, of the Multi-Cluster Services API
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ServiceImport {
+    /// Name and labels.
+    pub metadata: ObjectMeta,
+    /// What is imported.
+    pub spec: Option<ServiceImportSpec>,
+}
+
+/// `spec` of a `ServiceImport`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ServiceImportSpec {
+    /// `ClusterSetIP` or `Headless`.
+    #[serde(rename = "type")]
+    pub type_: Option<String>,
+    /// Its addresses.
+    pub ips: Option<Vec<String>>,
+    /// Its ports.
+    pub ports: Option<Vec<ServicePort>>,
+}
+
 /// `discovery.k8s.io/v1/EndpointSlice`
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]

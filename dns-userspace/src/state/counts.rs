@@ -15,6 +15,9 @@ pub struct Counts {
     pub endpoints: usize,
     /// Pods with an address.
     pub pods: usize,
+    /// Services of several clusters, in namespaces that exist.
+    #[serde(default)]
+    pub service_imports: usize,
 }
 
 impl State {

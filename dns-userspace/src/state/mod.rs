@@ -19,13 +19,17 @@ use std::{collections::BTreeMap, sync::Arc};
 pub use addresses::{Addresses, Owner, common_prefix_bits};
 pub use counts::Counts;
 pub use pods::Pods;
-pub use slim::{Port, Protocol, SERVICE_NAME_LABEL, Service, Slice, address_label, is_label};
+pub use slim::{
+    Host, IMPORT_NAME_LABEL, Port, Protocol, SERVICE_NAME_LABEL, Service, Slice, address_label,
+    is_label,
+};
 pub use touched::Touched;
 pub use view::ServiceView;
 
-/// The cluster.
+/// The cluster's own services, or those that it imports from a set of clusters.
 #[derive(Clone, Debug, Default)]
 pub struct State {
+    is_of_imports: bool,
     namespaces: BTreeMap<Arc<str>, Namespace>,
     addresses: Addresses,
     pods: Pods,

@@ -122,19 +122,21 @@ impl<'a> Scope<'a> {
         new: &Slice,
         headless: Option<&BTreeMap<Arc<str>, Slice>>,
     ) {
-        let before: BTreeSet<_> = old.endpoints().collect();
-        let after: BTreeSet<_> = new.endpoints().collect();
+        let before = old.endpoints().map(|(host, at)| (&old.cluster, host, at));
+        let after = new.endpoints().map(|(host, at)| (&new.cluster, host, at));
+        let (before, after): (BTreeSet<_>, BTreeSet<_>) = (before.collect(), after.collect());
         let changed: Vec<_> = before.symmetric_difference(&after).collect();
-        for (host, _) in &changed {
+        for (cluster, host, _) in &changed {
             self.touched.push(Touched::Endpoint {
                 namespace: Arc::clone(self.namespace),
                 service: Arc::clone(self.service),
                 host: host.as_ref().into(),
+                cluster: (*cluster).clone(),
             });
         }
         let before: BTreeSet<IpAddr> = old.addresses().collect();
         let after: BTreeSet<IpAddr> = new.addresses().collect();
-        let addresses: BTreeSet<IpAddr> = changed.iter().map(|(_, address)| *address).collect();
+        let addresses: BTreeSet<IpAddr> = changed.iter().map(|(_, _, address)| *address).collect();
         for address in addresses {
             match (before.contains(&address), after.contains(&address)) {
                 (true, false) => self.claim(address, Some(slice), false),

@@ -17,6 +17,10 @@ const LABEL_BYTES_MAX: usize = 63;
 
 /// The label that names a slice's service.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+/// The label that names the imported service of a slice.
+pub const IMPORT_NAME_LABEL: &str = "multicluster.kubernetes.io/service-name";
+/// The label that says from which cluster such a slice is.
+const SOURCE_CLUSTER_LABEL: &str = "multicluster.kubernetes.io/source-cluster";
 
 /// A transport protocol: the second label of an SRV name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,7 +87,7 @@ impl Port {
 pub enum Service {
     /// It has addresses of its own.
     ClusterIp {
-        /// Of both families, sorted, never empty.
+        /// Of both families, sorted. Only an imported service may be without: it exists, and has no records.
         addresses: Box<[IpAddr]>,
         /// Sorted, without duplicates.
         ports: Box<[Port]>,
@@ -130,9 +134,36 @@ impl Service {
     }
 }
 
+impl Service {
+    /// `None` is a `ServiceImport` that does not exist, as in `CoreDNS`: without ports, it is not one yet.
+    pub fn from_import(import: &objects::ServiceImport) -> Option<Self> {
+        let spec = import.spec.as_ref()?;
+        if spec.type_.as_deref() == Some("Headless") {
+            return Some(Self::Headless);
+        }
+        let ports = sorted(spec.ports.iter().flatten().filter_map(|port| {
+            Port::new(port.name.as_deref(), port.protocol.as_deref(), port.port)
+        }));
+        let addresses = spec.ips.iter().flatten();
+        let addresses = sorted(addresses.filter_map(|address| parse_address(address)));
+        (!ports.is_empty()).then_some(Self::ClusterIp { addresses, ports })
+    }
+}
+
+/// What an endpoint is called below its service: `<label>`, or `<label>.<cluster>` if it is one of another cluster's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Host<'n> {
+    /// Where it is.
+    pub cluster: Option<&'n str>,
+    /// Its own label.
+    pub label: &'n str,
+}
+
 /// The ready endpoints of an `EndpointSlice`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slice {
+    /// The cluster that the endpoints are called after. None of a slice of this one's own services.
+    pub cluster: Option<Box<str>>,
     /// Endpoints with a host name, sorted by it.
     named: Box<[(Box<str>, IpAddr)]>,
     /// Endpoints without: their name is made of their address. Sorted.
@@ -167,9 +198,25 @@ impl Slice {
             Port::new(port.name.as_deref(), port.protocol.as_deref(), port.port?)
         });
         Self {
+            cluster: None,
             named: sorted(named),
             unnamed: sorted(unnamed),
             ports: sorted(ports),
+        }
+    }
+
+    /// The same of an imported service. A cluster that cannot be a label has no endpoints that could be named.
+    pub fn from_imported(slice: &objects::EndpointSlice) -> Self {
+        let labels = slice.metadata.labels.as_ref();
+        let cluster = labels.and_then(|labels| labels.get(SOURCE_CLUSTER_LABEL));
+        let cluster = cluster.filter(|cluster| !cluster.is_empty());
+        let cluster = cluster.map(|cluster| cluster.to_ascii_lowercase());
+        match cluster {
+            Some(cluster) if !is_label(&cluster) => Self::default(),
+            cluster => Self {
+                cluster: cluster.map(String::into_boxed_str),
+                ..Self::from_kubernetes(slice)
+            },
         }
     }
 

@@ -16,7 +16,7 @@ pub enum Touched {
         /// The service's name.
         service: Arc<str>,
     },
-    /// `<host>.<svc>.<ns>.svc.<zone>`
+    /// `<host>.<svc>.<ns>.svc.<zone>`, or `<host>.<cluster>.<svc>.<ns>.svc.<zone>` and the name above it
     Endpoint {
         /// The namespace.
         namespace: Arc<str>,
@@ -24,6 +24,8 @@ pub enum Touched {
         service: Arc<str>,
         /// The endpoint's label.
         host: Box<str>,
+        /// Of imported services: the cluster that it is in.
+        cluster: Option<Box<str>>,
     },
     /// `_<port>._<proto>.<svc>.<ns>.svc.<zone>` and `_<proto>.<svc>.<ns>.svc.<zone>` above it
     Port {

@@ -3,11 +3,20 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Namespace, SERVICE_NAME_LABEL, Service, Slice, State, Touched, is_label, pods, scope::Scope,
+    IMPORT_NAME_LABEL, Namespace, SERVICE_NAME_LABEL, Service, Slice, State, Touched, is_label,
+    pods, scope::Scope,
 };
 use crate::source::{Change, Kind, Object, objects};
 
 impl State {
+    /// What is imported, of which nothing is known yet: `ServiceImport`s are its services, and it has no pods.
+    pub fn of_imports() -> Self {
+        Self {
+            is_of_imports: true,
+            ..Self::default()
+        }
+    }
+
     /// Applies one change. What comes back may hold the same thing twice, and things that did not
     /// change, but never misses one that did.
     ///
@@ -17,6 +26,17 @@ impl State {
         match change {
             Change::Upsert(Object::Namespace(object)) => {
                 self.set_namespace(object.metadata.name.as_deref(), true, &mut touched);
+            }
+            // The other one's.
+            Change::Upsert(Object::Service(_) | Object::Pod(_)) if self.is_of_imports => {}
+            Change::Upsert(Object::ServiceImport(_)) if !self.is_of_imports => {}
+            Change::Delete(key) if !self.has_kind(key.kind) => {}
+            Change::Upsert(Object::ServiceImport(object)) => {
+                let objects::ServiceImport { metadata, .. } = &*object;
+                let service = Service::from_import(&object);
+                if let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) {
+                    self.set_service(namespace, name, service, &mut touched);
+                }
             }
             Change::Upsert(Object::Service(object)) => {
                 let objects::Service { metadata, .. } = &*object;
@@ -28,15 +48,22 @@ impl State {
             Change::Upsert(Object::EndpointSlice(object)) => {
                 let objects::EndpointSlice { metadata, .. } = &*object;
                 let labels = metadata.labels.as_ref();
-                let service = labels.and_then(|labels| labels.get(SERVICE_NAME_LABEL));
-                let slice = service.map(|service| (&**service, Slice::from_kubernetes(&object)));
+                let (label, slim): (_, fn(&_) -> _) = if self.is_of_imports {
+                    (IMPORT_NAME_LABEL, Slice::from_imported)
+                } else {
+                    (SERVICE_NAME_LABEL, Slice::from_kubernetes)
+                };
+                let service = labels.and_then(|labels| labels.get(label));
+                let slice = service.map(|service| (&**service, slim(&object)));
                 if let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) {
                     self.set_slice(namespace, name, slice, &mut touched);
                 }
             }
             Change::Delete(key) => match key.kind {
                 Kind::Namespace => self.set_namespace(Some(&key.name), false, &mut touched),
-                Kind::Service => self.set_service(&key.namespace, &key.name, None, &mut touched),
+                Kind::Service | Kind::ServiceImport => {
+                    self.set_service(&key.namespace, &key.name, None, &mut touched);
+                }
                 Kind::EndpointSlice => {
                     self.set_slice(&key.namespace, &key.name, None, &mut touched);
                 }
@@ -52,6 +79,14 @@ impl State {
             Change::Synchronised => {}
         }
         touched
+    }
+
+    fn has_kind(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Namespace | Kind::EndpointSlice => true,
+            Kind::Service | Kind::Pod => !self.is_of_imports,
+            Kind::ServiceImport => self.is_of_imports,
+        }
     }
 
     fn set_namespace(&mut self, name: Option<&str>, exists: bool, touched: &mut Vec<Touched>) {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use super::{Addresses, Entry, Namespace, Pods, Port, Protocol, Service, Slice, State};
+use super::{Addresses, Entry, Host, Namespace, Pods, Port, Protocol, Service, Slice, State};
 
 impl State {
     /// Whether the namespace exists.
@@ -97,19 +97,29 @@ impl<'a> ServiceView<'a> {
     }
 
     /// The addresses of one endpoint's name, sorted. None: there is no such name.
-    pub fn endpoint(&self, host: &str) -> BTreeSet<IpAddr> {
-        self.slices()
-            .flat_map(|slice| slice.addresses_of(host))
-            .collect()
+    pub fn endpoint(&self, host: Host<'_>) -> BTreeSet<IpAddr> {
+        self.endpoint_addresses(host).collect()
+    }
+
+    /// Whether a cluster has endpoints of it: there are names below `<cluster>.<svc>`.
+    pub fn has_cluster(&self, cluster: &str) -> bool {
+        self.clusters().any(|having| having == cluster)
+    }
+
+    /// The clusters that have endpoints of it; one may come twice.
+    pub fn clusters(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let ready = self.slices().filter(|slice| !slice.is_empty());
+        ready.filter_map(|slice| slice.cluster.as_deref())
     }
 
     /// The same in no order; one may come twice.
     pub fn endpoint_addresses<'h>(
         &self,
-        host: &'h str,
+        host: Host<'h>,
     ) -> impl Iterator<Item = IpAddr> + use<'a, 'h> {
         self.slices()
-            .flat_map(move |slice| slice.addresses_of(host))
+            .filter(move |slice| slice.cluster.as_deref() == host.cluster)
+            .flat_map(move |slice| slice.addresses_of(host.label))
     }
 
     /// The addresses of all its endpoints in no order; one may come twice.
@@ -117,12 +127,13 @@ impl<'a> ServiceView<'a> {
         self.slices().flat_map(Slice::addresses)
     }
 
-    /// The labels of all ready endpoints, sorted.
-    pub fn hosts(&self) -> BTreeSet<Cow<'a, str>> {
-        self.slices()
-            .flat_map(Slice::endpoints)
-            .map(|(host, _)| host)
-            .collect()
+    /// The clusters and labels of all ready endpoints, sorted.
+    pub fn hosts(&self) -> BTreeSet<(Option<&'a str>, Cow<'a, str>)> {
+        let endpoints = |slice: &'a Slice| {
+            let cluster = slice.cluster.as_deref();
+            slice.endpoints().map(move |(host, _)| (cluster, host))
+        };
+        self.slices().flat_map(endpoints).collect()
     }
 
     /// Its named ports that have a target, sorted.

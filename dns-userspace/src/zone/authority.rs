@@ -8,7 +8,6 @@ use indexmap::IndexSet;
 use super::{
     Alias, Node, Pods, RrSet, ZoneConfig,
     aliases::Aliases,
-    held::ORIGIN,
     kept::Kept,
     owner::OwnerName,
     question::{Apexes, Subject},
@@ -31,6 +30,8 @@ pub struct Zone {
     pub(super) config: ZoneConfig,
     pub(super) apexes: Apexes,
     pub(super) state: State,
+    /// What is imported, if that is wanted.
+    pub(super) imports: State,
     pub(super) aliases: Aliases,
     pub(super) kept: Kept,
     /// Unix time of the last change: the SOA's serial.
@@ -53,13 +54,15 @@ impl Zone {
     /// A zone without contents.
     pub fn new(mut config: ZoneConfig) -> Self {
         config.origin = fully_qualified(&config.origin);
-        for zone in config.reverse.iter_mut().chain(&mut config.others) {
+        let zones = config.reverse.iter_mut().chain(&mut config.others);
+        for zone in zones.chain(&mut config.multicluster) {
             *zone = fully_qualified(zone);
         }
         Self {
             apexes: Apexes::new(&config),
             config,
             state: State::default(),
+            imports: State::of_imports(),
             aliases: Aliases::default(),
             kept: Kept::default(),
             serial: 0,
@@ -72,6 +75,7 @@ impl Zone {
     pub fn with_config(&self, config: ZoneConfig) -> Self {
         let mut zone = Self {
             state: self.state.clone(),
+            imports: self.imports.clone(),
             serial: self.serial,
             synchronised: self.synchronised,
             ..Self::new(config)
@@ -117,11 +121,18 @@ impl Zone {
         };
         for change in batch {
             self.synchronised |= change == Change::Synchronised;
-            let change = self.config.shown.seen(change);
             step();
+            if self.config.shown.imports {
+                let change = self.config.shown.seen_of_imports(change.clone());
+                for touched in self.imports.apply(change) {
+                    step();
+                    self.touch(&touched, true, &mut names);
+                }
+            }
+            let change = self.config.shown.seen(change);
             for touched in self.state.apply(change) {
                 step();
-                self.touch(&touched, &mut names);
+                self.touch(&touched, false, &mut names);
                 if let Touched::Service { namespace, service } = &touched {
                     self.note_alias(namespace, service);
                 }
@@ -154,10 +165,12 @@ impl Zone {
         });
         let ours = target.filter(|target| self.config.zones().any(|zone| zone.zone_of(target)));
         let ours = ours.map(|target| OwnerName::new(&target));
-        if (ours.is_some() || !self.aliases.is_empty())
-            && let Some(alias) = self.spell(&[service, namespace, "svc"])
-        {
-            self.aliases.set(&alias, ours);
+        if ours.is_some() || !self.aliases.is_empty() {
+            for domain in self.apexes.domains(false) {
+                if let Some(alias) = domain.spell(&[service, namespace, "svc"]) {
+                    self.aliases.set(&alias, ours.clone());
+                }
+            }
         }
     }
 
@@ -168,7 +181,19 @@ impl Zone {
 
     /// What is known of the cluster.
     pub fn counts(&self) -> Counts {
-        self.state.counts()
+        Counts {
+            service_imports: self.imports.services().count(),
+            ..self.state.counts()
+        }
+    }
+
+    /// The cluster's own services, or imported ones.
+    pub(super) fn state_of(&self, is_imported: bool) -> &State {
+        if is_imported {
+            &self.imports
+        } else {
+            &self.state
+        }
     }
 
     /// Unix time of the last change; 0 before the first.
@@ -210,13 +235,15 @@ impl Zone {
             return Node::Absent;
         };
         let zone = &self.apexes.get(number).name;
-        if subject.is_of_pods() || self.config.others.contains(zone) || self.is_kept(owner) {
+        if subject.is_of_pods() || self.is_kept(owner) {
             return Node::SocketOnly;
         }
         match self.existence(owner, subject) {
             Existence::Absent => Node::Absent,
             _ if self.is_kept_if_it_exists(owner) => Node::SocketOnly,
-            Existence::Alias(target) => self.alias(target).map_or(Node::SocketOnly, Node::Alias),
+            Existence::Alias(target) => {
+                (self.alias(number, target)).map_or(Node::SocketOnly, Node::Alias)
+            }
             Existence::Exists => Node::Records(
                 TYPES
                     .into_iter()
@@ -227,13 +254,13 @@ impl Zone {
     }
 
     /// The alias of a target that exists in the same zone, is none itself, and is not kept on the socket.
-    fn alias(&self, target: Name) -> Option<Alias> {
+    fn alias(&self, own: usize, target: Name) -> Option<Alias> {
         let lower = OwnerName::new(&target);
         let (number, subject) = self.apexes.parse(&lower)?;
         let zone = &self.apexes.get(number).name;
         // The names of pods are not touched when they change.
         if subject.is_of_pods()
-            || number != ORIGIN
+            || number != own
             || self.existence(&lower, subject) != Existence::Exists
             || self.is_kept_if_it_exists(&lower)
         {
@@ -272,9 +299,10 @@ impl Zone {
                     _ => self.shows(&view),
                 },
             },
-            Subject::Endpoint(service, host) => self
-                .view(service)
-                .is_some_and(|view| !view.endpoint(host).is_empty()),
+            Subject::Endpoint(service, host) => self.view(service).is_some_and(|view| {
+                let is_cluster = || host.cluster.is_none() && view.has_cluster(host.label);
+                view.endpoint_addresses(host).next().is_some() || is_cluster()
+            }),
             Subject::Protocol(service, protocol) => self.view(service).is_some_and(|view| {
                 let mut ports = view.each_named_port();
                 self.shows(&view) && ports.any(|(candidate, _)| candidate == protocol)

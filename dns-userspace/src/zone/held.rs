@@ -13,7 +13,7 @@ use super::{
     owner::OwnerName,
     question::{ServiceName, Subject},
 };
-use crate::state::{Owner, Protocol, Service, ServiceView};
+use crate::state::{Host, Owner, Protocol, Service, ServiceView};
 
 /// The number of the origin among the zones.
 pub(super) const ORIGIN: usize = 0;
@@ -40,7 +40,7 @@ pub enum Held<'z> {
 pub struct Addresses<'z> {
     view: ServiceView<'z>,
     /// Those of one endpoint.
-    host: Option<&'z str>,
+    host: Option<Host<'z>>,
 }
 
 /// A port of a service with addresses of its own. The targets of its SRV records are the service's name, which is the
@@ -97,7 +97,7 @@ impl Zone {
 
     /// The number of one of our zones.
     pub fn number_of(&self, zone: &Name) -> Option<usize> {
-        self.config.all_zones().position(|ours| ours == zone)
+        self.config.zones().position(|ours| ours == zone)
     }
 
     fn held_at<'z>(
@@ -115,11 +115,8 @@ impl Zone {
                 }
                 self.pointer(address, owners).map(Held::Pointer)
             }
-            Subject::Prefix(_) => {
-                let is_in_origin = || self.apexes.origin_has(owner);
-                (!is_in_origin()).then_some(Held::Nothing)
-            }
-            _ if number != ORIGIN => None,
+            Subject::Prefix(_) => (!self.apexes.domains_have(owner)).then_some(Held::Nothing),
+            _ if !self.apexes.get(number).is_domain => None,
             Subject::Service(name) => self.own_addresses(name).map(Held::Addresses),
             Subject::Endpoint(name, host) => {
                 let view = self.view(name)?;
@@ -138,7 +135,11 @@ impl Zone {
     fn own_addresses(&self, name: ServiceName<'_>) -> Option<Addresses<'_>> {
         let view = self.view(name)?;
         let is_alias = matches!(view.service, Service::ExternalName(_));
-        (!is_alias && self.shows(&view)).then_some(Addresses { view, host: None })
+        let is_bare = match view.service {
+            Service::ClusterIp { addresses, .. } => addresses.is_empty(),
+            _ => false,
+        };
+        (!is_alias && !is_bare && self.shows(&view)).then_some(Addresses { view, host: None })
     }
 
     fn port(&self, name: ServiceName<'_>, protocol: Protocol, port: &str) -> Option<Port<'_>> {
@@ -149,6 +150,9 @@ impl Zone {
         let wanted = |port_of: &&crate::state::Port| {
             port_of.protocol == protocol && port_of.name.as_deref() == Some(port)
         };
+        if addresses.is_empty() {
+            return None;
+        }
         let mut numbers: Vec<u16> = (ports.iter().filter(wanted)).map(|of| of.number).collect();
         let weight = super::records::weight(numbers.len() * addresses.len());
         numbers.sort_unstable();

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use hickory_proto::rr::Name;
 use indexmap::IndexSet;
 
-use super::{Zone, authority::Existence, owner::OwnerName};
+use super::{Zone, authority::Existence, names::below, owner::OwnerName};
 
 mod pattern;
 
@@ -140,24 +140,20 @@ impl Zone {
     }
 
     /// Names below which nothing may be denied by who copies the zone: what is not there only the socket can answer.
-    /// With the origin itself that is all of it.
+    /// With a domain itself that is all of it.
     pub fn undenied_below(&self) -> Vec<Name> {
-        let origin = &self.config.origin;
         let mut subtrees = Vec::new();
-        for name in self.kept.below.iter().chain(&self.kept.absent) {
-            if name.zone_of(origin) {
-                return vec![origin.clone()];
+        for domain in self.config.domains() {
+            for name in self.kept.below.iter().chain(&self.kept.absent) {
+                if name.zone_of(domain) {
+                    add_subtree(&mut subtrees, domain.clone());
+                } else if domain.zone_of(name) {
+                    add_subtree(&mut subtrees, name.clone());
+                }
             }
-            if origin.zone_of(name) {
-                add_subtree(&mut subtrees, name.clone());
+            if let Some(pods) = below(domain, &["pod"]) {
+                add_subtree(&mut subtrees, pods);
             }
-        }
-        let others = self.config.others.iter();
-        for other in others.filter(|other| self.config.zones().any(|zone| zone.zone_of(other))) {
-            add_subtree(&mut subtrees, other.clone());
-        }
-        if let Some(pods) = self.config.name(&["pod"]) {
-            add_subtree(&mut subtrees, pods);
         }
         subtrees
     }

@@ -14,7 +14,8 @@
 //! - An `ExternalName` whose target in our zones does not exist is NXDOMAIN behind its CNAME, and
 //!   NODATA likewise (RFC 6604); `CoreDNS` hides the CNAME and says NODATA to both. A loop of aliases is
 //!   shown as far as it goes; `CoreDNS` says NODATA.
-//! - The PTR record of an endpoint needs its service, so that the target exists.
+//! - The PTR record of an endpoint needs its service, so that the target exists. For the same reason a zone of imported
+//!   services has the name server `ns.dns`; `CoreDNS` names the cluster's own service there.
 
 mod aliases;
 mod authority;
@@ -100,8 +101,10 @@ pub struct Answer {
 pub struct ZoneConfig {
     /// The cluster's domain, `cluster.local.`
     pub origin: Name,
-    /// Other domains with the same names, which only the socket answers for. PTR records name the first domain.
+    /// Other domains with the same names. PTR records name the first domain.
     pub others: Vec<Name>,
+    /// The domains among them all, and zones above domains, whose services are those that the cluster imports.
+    pub multicluster: Vec<Name>,
     /// Reverse zones that we are the authority of; a PTR question outside them is not ours.
     pub reverse: Vec<Name>,
     /// TTL of every record and the SOA's minimum, seconds.

@@ -1,6 +1,9 @@
 //! How names are spelt: from what exists, and from what was touched, to owner names.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+};
 
 use hickory_proto::rr::Name;
 use indexmap::IndexSet;
@@ -8,7 +11,9 @@ use indexmap::IndexSet;
 use super::{
     Zone, ZoneConfig,
     authority::DNS_SERVICE,
+    held::ORIGIN,
     owner::{OwnerName, lies_in},
+    question::Apex,
     reverse,
 };
 use crate::{
@@ -46,15 +51,18 @@ impl Zone {
     fn existing_owners(&self) -> impl Iterator<Item = OwnerName> + '_ {
         let fixed: Vec<OwnerName> =
             (fixed_names(&self.config).iter().map(OwnerName::new)).collect();
-        let namespaces = self
-            .state
-            .namespaces()
-            .filter_map(|namespace| self.spell(&[namespace, "svc"]));
-        let services = self.state.services();
-        let services = services
-            .flat_map(|(namespace, service, view)| service_names(self, namespace, service, &view));
-        let mut before: Option<IpAddr> = None;
         let skip: HashSet<OwnerName> = fixed.iter().cloned().collect();
+        let is_nested = self.apexes.are_nested();
+        let held = [false, true].into_iter().flat_map(move |is_imported| {
+            let domains = self.apexes.domains(is_imported);
+            domains.flat_map(move |domain| self.names_in(domain))
+        });
+        let is_fixed = {
+            let skip = skip.clone();
+            move |name: &OwnerName| is_nested && skip.contains(name)
+        };
+        let held = held.filter(move |name| !is_fixed(name));
+        let mut before: Option<IpAddr> = None;
         let addresses = self.state.addresses().iter().flat_map(move |address| {
             // The one before in order is the one that has the most in common.
             let shared = before.map_or(0, |before| common_prefix_bits(before, address));
@@ -64,39 +72,84 @@ impl Zone {
                 .filter(|name| !skip.contains(name))
                 .collect::<Vec<_>>()
         });
-        fixed
-            .into_iter()
-            .chain(namespaces)
-            .chain(services)
-            .chain(addresses)
+        fixed.into_iter().chain(held).chain(addresses)
     }
 
-    /// Adds the names of what was touched.
-    pub(super) fn touch(&self, touched: &Touched, names: &mut IndexSet<OwnerName>) {
+    /// The names of the namespaces and services of a domain.
+    fn names_in<'z>(&'z self, domain: &'z Apex) -> impl Iterator<Item = OwnerName> + 'z {
+        let is_nested = self.apexes.are_nested();
+        let namespaces = self.state.namespaces();
+        let namespaces = namespaces.filter_map(|ns| domain.spell(&[ns, "svc"]));
+        let services = self.state_of(domain.is_imported).services();
+        let services = services.flat_map(move |(namespace, service, view)| {
+            service_names(self, domain, namespace, service, &view)
+        });
+        let names = namespaces.chain(services);
+        names.filter(move |name| !is_nested || self.apexes.is_directly_in(name, domain))
+    }
+
+    /// Adds the names of what was touched of the cluster's own services, or of imported ones.
+    pub(super) fn touch(
+        &self,
+        touched: &Touched,
+        is_imported: bool,
+        names: &mut IndexSet<OwnerName>,
+    ) {
+        if let Touched::Address {
+            address,
+            unshared_above,
+        } = touched
+        {
+            // Nothing leads from an address to an imported service.
+            if !is_imported {
+                names.extend(self.reverse_names(*address, *unshared_above));
+            }
+            return;
+        }
+        for domain in self.apexes.domains(is_imported) {
+            self.touch_in(domain, touched, names);
+        }
+        if let Touched::Service { namespace, service } = touched
+            && !is_imported
+            && (&**namespace, &**service) == DNS_SERVICE
+        {
+            let domains = [false, true].into_iter();
+            let domains = domains.flat_map(|is_imported| self.apexes.domains(is_imported));
+            names.extend(domains.filter_map(|domain| domain.spell(&["ns", "dns"])));
+        }
+    }
+
+    fn touch_in(&self, domain: &Apex, touched: &Touched, names: &mut IndexSet<OwnerName>) {
         match touched {
             Touched::Namespace(namespace) => {
-                names.extend(self.spell(&[namespace, "svc"]));
+                names.extend(domain.spell(&[namespace, "svc"]));
             }
             Touched::Service { namespace, service } => {
-                names.extend(self.spell(&[service, namespace, "svc"]));
-                if (&**namespace, &**service) == DNS_SERVICE {
-                    names.extend(self.spell(&["ns", "dns"]));
-                }
+                names.extend(domain.spell(&[service, namespace, "svc"]));
             }
             Touched::Endpoint {
                 namespace,
                 service,
                 host,
+                cluster,
             } => {
-                names.extend(self.spell(&[host, service, namespace, "svc"]));
+                names.extend(match cluster {
+                    None => domain.spell(&[host, service, namespace, "svc"]),
+                    Some(cluster) => domain.spell(&[host, cluster, service, namespace, "svc"]),
+                });
+                let above = cluster.as_ref();
+                let above = above.and_then(|at| domain.spell(&[at, service, namespace, "svc"]));
+                names.extend(above);
                 // With its last endpoint, or its first, the service itself may go or come.
                 if self.config.shown.ignore_empty_service
-                    && let Some(view) = self.state.service(namespace, service)
+                    && let Some(view) = self
+                        .state_of(domain.is_imported)
+                        .service(namespace, service)
                 {
-                    names.extend(self.spell(&[service, namespace, "svc"]));
+                    names.extend(domain.spell(&[service, namespace, "svc"]));
                     for (protocol, port) in view.named_ports() {
-                        names.extend(self.spell_port(namespace, service, protocol, port));
-                        names.extend(self.spell_protocol(namespace, service, protocol));
+                        names.extend(domain.spell_port(namespace, service, protocol, port));
+                        names.extend(domain.spell_protocol(namespace, service, protocol));
                     }
                 }
             }
@@ -106,33 +159,17 @@ impl Zone {
                 port,
                 protocol,
             } => {
-                names.extend(self.spell_port(namespace, service, *protocol, port));
-                names.extend(self.spell_protocol(namespace, service, *protocol));
+                names.extend(domain.spell_port(namespace, service, *protocol, port));
+                names.extend(domain.spell_protocol(namespace, service, *protocol));
             }
-            Touched::Address {
-                address,
-                unshared_above,
-            } => {
-                names.extend(self.reverse_names(*address, *unshared_above));
-            }
+            // The same in all domains.
+            Touched::Address { .. } => {}
         }
     }
 
     /// `labels` in front of the origin; `None` if that is longer than a name can be.
     pub(super) fn spell(&self, labels: &[&str]) -> Option<OwnerName> {
-        let mut bytes = [&b""[..]; LABELS_MAX];
-        for (label, text) in bytes.iter_mut().zip(labels) {
-            *label = text.as_bytes();
-        }
-        OwnerName::below(self.apexes.origin(), &bytes[..labels.len()])
-    }
-
-    fn spell_protocol(&self, ns: &str, service: &str, protocol: Protocol) -> Option<OwnerName> {
-        self.spell(&[protocol.label(), service, ns, "svc"])
-    }
-
-    fn spell_port(&self, ns: &str, service: &str, of: Protocol, port: &str) -> Option<OwnerName> {
-        self.spell(&[&format!("_{port}"), of.label(), service, ns, "svc"])
+        self.apexes.get(ORIGIN).spell(labels)
     }
 
     /// The reverse name of an address, and those above it that spell more than `shared` bits, up to
@@ -161,6 +198,25 @@ impl Zone {
     }
 }
 
+impl Apex {
+    /// `labels` in front of it; `None` if that is longer than a name can be.
+    pub(super) fn spell(&self, labels: &[&str]) -> Option<OwnerName> {
+        let mut bytes = [&b""[..]; LABELS_MAX];
+        for (label, text) in bytes.iter_mut().zip(labels) {
+            *label = text.as_bytes();
+        }
+        OwnerName::below(&self.owner, &bytes[..labels.len()])
+    }
+
+    fn spell_protocol(&self, ns: &str, service: &str, protocol: Protocol) -> Option<OwnerName> {
+        self.spell(&[protocol.label(), service, ns, "svc"])
+    }
+
+    fn spell_port(&self, ns: &str, service: &str, of: Protocol, port: &str) -> Option<OwnerName> {
+        self.spell(&[&format!("_{port}"), of.label(), service, ns, "svc"])
+    }
+}
+
 impl ZoneConfig {
     /// `labels` in front of the origin; `None` if that is longer than a name can be.
     pub(super) fn name(&self, labels: &[&str]) -> Option<Name> {
@@ -172,19 +228,21 @@ impl ZoneConfig {
         self.name(&[service, namespace, "svc"])
     }
 
-    /// The origin and the reverse zones: those that the kernel has, too.
+    /// Every zone: the origin, the reverse zones, the others.
     pub fn zones(&self) -> impl Iterator<Item = &Name> {
-        std::iter::once(&self.origin).chain(&self.reverse)
+        std::iter::once(&self.origin)
+            .chain(&self.reverse)
+            .chain(&self.others)
     }
 
     /// The zones that hold services.
-    pub(super) fn domains(&self) -> impl Iterator<Item = &Name> {
+    pub fn domains(&self) -> impl Iterator<Item = &Name> {
         std::iter::once(&self.origin).chain(&self.others)
     }
 
-    /// Every zone.
-    pub(super) fn all_zones(&self) -> impl Iterator<Item = &Name> {
-        self.zones().chain(&self.others)
+    /// Whether the services of a zone are imported ones. As in `CoreDNS`, those of a zone that lies in such a one are, too.
+    pub fn is_imported(&self, zone: &Name) -> bool {
+        self.multicluster.iter().any(|outer| outer.zone_of(zone))
     }
 }
 
@@ -199,9 +257,11 @@ pub fn below(domain: &Name, labels: &[&str]) -> Option<Name> {
 
 /// The names that exist whatever the cluster holds.
 fn fixed_names(config: &ZoneConfig) -> Vec<Name> {
-    let within = |other: &&Name| config.zones().any(|zone| zone.zone_of(other));
-    let others = config.others.iter().filter(within);
-    let mut names: HashSet<Name> = config.zones().chain(others).cloned().collect();
+    let mut names: HashSet<Name> = config.zones().cloned().collect();
+    let is_directly_in = |name: &Name, domain: &Name| {
+        let outer = config.zones().filter(|zone| zone.zone_of(name));
+        outer.max_by_key(|zone| zone.num_labels()) == Some(domain)
+    };
     for labels in [
         &["svc"][..],
         &["pod"],
@@ -209,10 +269,11 @@ fn fixed_names(config: &ZoneConfig) -> Vec<Name> {
         &["ns", "dns"],
         &["dns-version"],
     ] {
-        names.extend(config.name(labels));
+        let in_domain = |domain| below(domain, labels).filter(|name| is_directly_in(name, domain));
+        names.extend(config.domains().filter_map(in_domain));
     }
     // Between a zone and another that it lies in.
-    for zone in config.all_zones() {
+    for zone in config.zones() {
         let mut above = zone.clone();
         while !above.is_root() {
             above = above.base_name();
@@ -226,6 +287,7 @@ fn fixed_names(config: &ZoneConfig) -> Vec<Name> {
 
 fn service_names(
     zone: &Zone,
+    domain: &Apex,
     namespace: &str,
     service: &str,
     view: &ServiceView<'_>,
@@ -233,7 +295,7 @@ fn service_names(
     let mut names = Vec::new();
     let is_shown = zone.shows(view);
     if is_shown {
-        names.extend(zone.spell(&[service, namespace, "svc"]));
+        names.extend(domain.spell(&[service, namespace, "svc"]));
     }
     if matches!(view.service, Service::ExternalName(_)) {
         return names;
@@ -243,12 +305,23 @@ fn service_names(
     for (protocol, port) in ports.into_iter().flatten() {
         // Sorted by protocol, so each comes in one run.
         if last.replace(protocol) != Some(protocol) {
-            names.extend(zone.spell_protocol(namespace, service, protocol));
+            names.extend(domain.spell_protocol(namespace, service, protocol));
         }
-        names.extend(zone.spell_port(namespace, service, protocol, port));
+        names.extend(domain.spell_port(namespace, service, protocol, port));
     }
-    for host in view.hosts() {
-        names.extend(zone.spell(&[&host, service, namespace, "svc"]));
+    let hosts = view.hosts();
+    for (cluster, host) in &hosts {
+        names.extend(match cluster {
+            None => domain.spell(&[host, service, namespace, "svc"]),
+            Some(cluster) => domain.spell(&[host, cluster, service, namespace, "svc"]),
+        });
+    }
+    // Above the names of its endpoints, if no endpoint is called like that.
+    let clusters: BTreeSet<&str> = view.clusters().collect();
+    for cluster in clusters {
+        if !hosts.contains(&(None, cluster.into())) {
+            names.extend(domain.spell(&[cluster, service, namespace, "svc"]));
+        }
     }
     names
 }

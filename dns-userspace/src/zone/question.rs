@@ -9,7 +9,7 @@ use super::{
     owner::{OwnerName, labels_of, lies_in},
     reverse::Prefix,
 };
-use crate::state::Protocol;
+use crate::state::{Host, Protocol};
 
 /// Labels of the longest name of the schema.
 const LABELS_MAX: usize = 5;
@@ -35,8 +35,8 @@ pub enum Subject<'n> {
     Namespace(&'n str),
     /// `<svc>.<ns>.svc.<zone>`
     Service(ServiceName<'n>),
-    /// `<host>.<svc>.<ns>.svc.<zone>`
-    Endpoint(ServiceName<'n>, &'n str),
+    /// `<host>.<svc>.<ns>.svc.<zone>`; of an imported service `<host>.<cluster>.<svc>.<ns>.svc.<zone>`, and the name above
+    Endpoint(ServiceName<'n>, Host<'n>),
     /// `_<proto>.<svc>.<ns>.svc.<zone>`
     Protocol(ServiceName<'n>, Protocol),
     /// `_<port>._<proto>.<svc>.<ns>.svc.<zone>`
@@ -64,6 +64,8 @@ impl Subject<'_> {
 pub struct ServiceName<'n> {
     pub namespace: &'n str,
     pub service: &'n str,
+    /// It is one of those that are imported.
+    pub is_imported: bool,
 }
 
 /// A zone of ours.
@@ -74,7 +76,9 @@ pub struct Apex {
     /// The same.
     pub owner: OwnerName,
     /// It holds services.
-    is_domain: bool,
+    pub is_domain: bool,
+    /// They are imported ones.
+    pub is_imported: bool,
     /// It holds addresses.
     is_reverse: bool,
 }
@@ -89,9 +93,10 @@ impl Apexes {
             name: name.clone(),
             owner: OwnerName::new(name),
             is_domain: config.domains().any(|domain| domain == name),
+            is_imported: config.is_imported(name),
             is_reverse: config.reverse.contains(name),
         };
-        Apexes(config.all_zones().map(apex).collect())
+        Apexes(config.zones().map(apex).collect())
     }
 
     /// The zone of this number.
@@ -104,26 +109,45 @@ impl Apexes {
         self.0.iter().filter(|apex| apex.is_reverse)
     }
 
-    /// The origin.
-    pub fn origin(&self) -> &OwnerName {
-        &self.0[0].owner
+    /// Whether one of them lies in another one, so that a name of the one may be spelt like one of the other.
+    pub fn are_nested(&self) -> bool {
+        self.0.iter().any(|apex| self.has_below(&apex.owner))
     }
 
-    /// Whether a name lies in the origin.
-    pub fn origin_has(&self, name: &OwnerName) -> bool {
-        lies_in(name.wire(), self.origin().wire()).is_some()
+    /// The zones that hold services, own or imported ones.
+    pub fn domains(&self, is_imported: bool) -> impl Iterator<Item = &Apex> {
+        let is_one = move |apex: &&Apex| apex.is_domain && apex.is_imported == is_imported;
+        self.0.iter().filter(is_one)
+    }
+
+    /// Whether a name lies in a zone of services, perhaps with another zone between.
+    pub fn domains_have(&self, name: &OwnerName) -> bool {
+        let mut domains = self.0.iter().filter(|apex| apex.is_domain);
+        domains.any(|apex| lies_in(name.wire(), apex.owner.wire()).is_some())
+    }
+
+    /// Whether a name lies in this zone, and in none between.
+    pub fn is_directly_in(&self, name: &OwnerName, apex: &Apex) -> bool {
+        self.innermost(name)
+            .is_some_and(|(number, _)| self.0[number].owner == apex.owner)
+    }
+
+    /// The number of the zone that a name lies in, and how many labels are before that.
+    fn innermost(&self, name: &OwnerName) -> Option<(usize, usize)> {
+        let wire = name.wire();
+        let found = (self.0.iter().enumerate())
+            .filter_map(|(number, apex)| Some((number, lies_in(wire, apex.owner.wire())?.1)));
+        found.min_by_key(|(_, labels)| *labels)
     }
 
     /// The number of the zone that a name lies in, and what the name stands for there.
     pub fn parse<'n>(&self, name: &'n OwnerName) -> Option<(usize, Subject<'n>)> {
         let wire = name.wire();
-        let found = (self.0.iter().enumerate())
-            .filter_map(|(number, apex)| Some((number, lies_in(wire, apex.owner.wire())?.1)));
-        let (number, labels) = found.min_by_key(|(_, labels)| *labels)?;
+        let (number, labels) = self.innermost(name)?;
         let subject = if labels == 0 {
             Subject::Apex
         } else if self.0[number].is_domain {
-            forward(wire, labels)
+            forward(wire, labels, self.0[number].is_imported)
         } else {
             match Prefix::of_labels(name.labels()) {
                 Some(prefix) => {
@@ -142,7 +166,7 @@ impl Apexes {
     }
 }
 
-fn forward(wire: &[u8], relative: usize) -> Subject<'_> {
+fn forward(wire: &[u8], relative: usize, is_imported: bool) -> Subject<'_> {
     let mut labels = [""; LABELS_MAX];
     if relative > labels.len() {
         let below_pods = labels_of(wire).nth(relative - 1) == Some(b"pod");
@@ -158,7 +182,11 @@ fn forward(wire: &[u8], relative: usize) -> Subject<'_> {
             Err(_) => return Subject::Nothing,
         }
     }
-    let named = |namespace, service| ServiceName { namespace, service };
+    let named = |namespace, service| ServiceName {
+        namespace,
+        service,
+        is_imported,
+    };
     match labels[..relative] {
         ["svc" | "dns"] => Subject::EmptyNonTerminal,
         ["dns-version"] => Subject::Version,
@@ -174,10 +202,23 @@ fn forward(wire: &[u8], relative: usize) -> Subject<'_> {
         ["svc", ns, service] => Subject::Service(named(ns, service)),
         ["svc", ns, service, label] => match protocol(label) {
             Some(protocol) => Subject::Protocol(named(ns, service), protocol),
-            None => Subject::Endpoint(named(ns, service), label),
+            None => {
+                let cluster = None;
+                Subject::Endpoint(named(ns, service), Host { cluster, label })
+            }
         },
         ["svc", ns, service, label, port] => match (protocol(label), port.strip_prefix('_')) {
             (Some(protocol), Some(port)) => Subject::Port(named(ns, service), protocol, port),
+            (None, None) if is_imported => {
+                let cluster = Some(label);
+                Subject::Endpoint(
+                    named(ns, service),
+                    Host {
+                        cluster,
+                        label: port,
+                    },
+                )
+            }
             _ => Subject::Nothing,
         },
         _ => Subject::Nothing,

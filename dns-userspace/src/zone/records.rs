@@ -18,7 +18,7 @@ use super::{
     question::{ServiceName, Subject},
     reverse::Prefix,
 };
-use crate::state::{Port, Protocol, Service, ServiceView, Slice};
+use crate::state::{Port, Protocol, Service, ServiceView};
 
 /// The version of the DNS specification for Kubernetes that the names follow.
 const SCHEMA_VERSION: &str = "1.1.0";
@@ -110,7 +110,8 @@ impl Zone {
     }
 
     pub(super) fn view(&self, name: ServiceName<'_>) -> Option<ServiceView<'_>> {
-        self.state.service(name.namespace, name.service)
+        let state = self.state_of(name.is_imported);
+        state.service(name.namespace, name.service)
     }
 
     fn soa_rdata(&self, zone: &Name) -> RData {
@@ -140,7 +141,8 @@ impl Zone {
         let (namespace, service) = DNS_SERVICE;
         let view = self.state.service(namespace, service);
         let addresses = view.map(|view| view.addresses()).unwrap_or_default();
-        let server = if addresses.is_empty() {
+        // Which is no imported one, so there is no such name among those.
+        let server = if addresses.is_empty() || self.config.is_imported(&domain) {
             below(&domain, &["ns", "dns"])?
         } else {
             below(&domain, &[service, namespace, "svc"])?
@@ -193,7 +195,8 @@ impl Zone {
             Service::ClusterIp { addresses, ports } => {
                 let ports: Vec<&Port> = ports.iter().filter(|port| wanted(port)).collect();
                 let count = ports.len() * addresses.len();
-                let numbers: BTreeSet<u16> = ports.iter().map(|port| port.number).collect();
+                let reachable = ports.iter().filter(|_| count > 0);
+                let numbers: BTreeSet<u16> = reachable.map(|port| port.number).collect();
                 let targets = numbers
                     .into_iter()
                     .map(|port| (own.clone(), port))
@@ -226,31 +229,35 @@ impl Zone {
         wanted: &dyn Fn(&Port) -> bool,
     ) -> (Vec<(Name, u16)>, Vec<Record>, usize) {
         let mut pairs = BTreeSet::new();
-        let mut targets: BTreeSet<(Cow<'_, str>, u16)> = BTreeSet::new();
+        let mut targets: BTreeSet<(Label<'_>, u16)> = BTreeSet::new();
         for slice in view.slices() {
+            let cluster = slice.cluster.as_deref();
             for port in slice.ports.iter().filter(|port| wanted(port)) {
                 for (host, address) in slice.endpoints() {
-                    targets.insert((host.clone(), port.number));
-                    pairs.insert((host, address, port));
+                    targets.insert(((cluster, host.clone()), port.number));
+                    pairs.insert(((cluster, host), address, port));
                 }
             }
         }
         // An endpoint's RRset is whole, whichever of its slices has the port.
-        let mut hosts: BTreeMap<Cow<'_, str>, BTreeSet<IpAddr>> = BTreeMap::new();
-        for (host, address) in view.slices().flat_map(Slice::endpoints) {
-            hosts.entry(host).or_default().insert(address);
+        let mut hosts: BTreeMap<Label<'_>, BTreeSet<IpAddr>> = BTreeMap::new();
+        for slice in view.slices() {
+            for (host, address) in slice.endpoints() {
+                let host = (slice.cluster.as_deref(), host);
+                hosts.entry(host).or_default().insert(address);
+            }
         }
         let mut records = Vec::new();
         let mut named = Vec::new();
-        let mut last: Option<(Cow<'_, str>, Name)> = None;
+        let mut last: Option<(Label<'_>, Name)> = None;
         for (host, port) in targets {
             let target = match last.take() {
                 Some((before, target)) if before == host => target,
                 _ => {
-                    let Ok(target) = Name::new()
-                        .append_label(host.as_bytes())
-                        .and_then(|label| label.append_domain(own))
-                    else {
+                    let (cluster, label) = &host;
+                    let labels = std::iter::once(&**label).chain(*cluster);
+                    let labels: Vec<&str> = labels.collect();
+                    let Some(target) = below(own, &labels) else {
                         continue;
                     };
                     if let Some(addresses) = hosts.get(&host) {
@@ -274,6 +281,9 @@ impl Zone {
             .collect()
     }
 }
+
+/// The cluster and the label of an endpoint.
+type Label<'z> = (Option<&'z str>, Cow<'z, str>);
 
 /// The weight of SRV records. `CoreDNS` divides by the addresses of the targets, before duplicates are taken out.
 pub(super) fn weight(count: usize) -> u16 {

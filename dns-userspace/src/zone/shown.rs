@@ -26,6 +26,8 @@ pub struct Shown {
     pub no_endpoints: bool,
     /// A service with an address of its own needs an endpoint that is ready to exist.
     pub ignore_empty_service: bool,
+    /// Services of several clusters, for [`ZoneConfig::multicluster`](super::ZoneConfig::multicluster).
+    pub imports: bool,
 }
 
 /// Whether `1-2-3-4.<ns>.pod.<zone>` is answered.
@@ -41,6 +43,15 @@ pub enum Pods {
 }
 
 impl Shown {
+    /// The change as it is to be seen of what is imported: as in `CoreDNS`, `noendpoints` does not take endpoints away there.
+    pub(super) fn seen_of_imports(&self, change: Change) -> Change {
+        let shown = Self {
+            no_endpoints: false,
+            ..self.clone()
+        };
+        shown.seen(change)
+    }
+
     /// The change as it is to be seen.
     pub(super) fn seen(&self, mut change: Change) -> Change {
         let Change::Upsert(object) = &mut change else {
@@ -81,6 +92,10 @@ impl Shown {
             Object::Service(service) => has_labels(&self.labels, service.metadata.labels.as_ref()),
             Object::EndpointSlice(slice) => {
                 !self.no_endpoints && has_labels(&self.labels, slice.metadata.labels.as_ref())
+            }
+            // As CoreDNS has it: not the labels of its namespace.
+            Object::ServiceImport(import) => {
+                self.imports && has_labels(&self.namespace_labels, import.metadata.labels.as_ref())
             }
             Object::Pod(pod) => {
                 self.pods == Pods::Verified

@@ -2,7 +2,7 @@
 
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::CNAME};
 
-use super::{Zone, authority::Existence, names::below, owner::OwnerName, records::TYPES};
+use super::{Zone, authority::Existence, owner::OwnerName, records::TYPES};
 
 impl Zone {
     /// The records of one of our zones between two SOA records (RFC 5936 section 2.2); `None` if it is none, or not
@@ -10,25 +10,16 @@ impl Zone {
     ///
     /// Names below `pod.<zone>` are not listed: they exist for whatever is asked.
     pub fn transfer(&self, zone: &Name) -> Option<Vec<Record>> {
-        let zone = self.config.all_zones().find(|ours| *ours == zone)?;
+        let zone = self.config.zones().find(|ours| *ours == zone)?;
         if !self.synchronised {
             return None;
         }
         let soa = self.soa_record(zone);
         let mut records = vec![soa.clone()];
-        let is_other = self.config.others.contains(zone);
-        let holds = if is_other { &self.config.origin } else { zone };
-        let mut names: Vec<Name> = self.names().filter(|name| holds.zone_of(name)).collect();
+        let mut names: Vec<Name> = self.names().filter(|name| zone.zone_of(name)).collect();
         names.sort();
         for name in names {
-            let name = if is_other {
-                moved(&name, holds, zone)
-            } else {
-                Some(name)
-            };
-            if let Some(name) = name {
-                self.add_records(&mut records, zone, &name);
-            }
+            self.add_records(&mut records, zone, &name);
         }
         records.push(soa);
         Some(records)
@@ -59,13 +50,4 @@ impl Zone {
             }
         }
     }
-}
-
-/// The name in another domain.
-fn moved(name: &Name, from: &Name, to: &Name) -> Option<Name> {
-    let labels = name.iter().len() - from.iter().len();
-    let labels: Option<Vec<&str>> = (name.iter().take(labels))
-        .map(|label| std::str::from_utf8(label).ok())
-        .collect();
-    below(to, &labels?)
 }

@@ -29,6 +29,26 @@ pub fn binary() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// What makes `ServiceImport` a kind: the names and the version are those of the Multi-Cluster Services API.
+const SERVICE_IMPORT: &str = "\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: serviceimports.multicluster.x-k8s.io}
+spec:
+  group: multicluster.x-k8s.io
+  scope: Namespaced
+  names: {plural: serviceimports, singular: serviceimport, kind: ServiceImport, listKind: ServiceImportList}
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec: {type: object, x-kubernetes-preserve-unknown-fields: true}
+";
+
 /// A running one; ended when dropped.
 pub struct Plane {
     binary: PathBuf,
@@ -90,6 +110,17 @@ impl Plane {
     /// How it is reached.
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory.path().join("kubeconfig")
+    }
+
+    /// Lets there be `ServiceImport`s.
+    ///
+    /// # Errors
+    /// It does not want to.
+    pub fn define_imports(&self) -> Result<()> {
+        self.kubectl(&["create"], SERVICE_IMPORT)?;
+        let established = ["wait", "--for=condition=Established", "--timeout=30s"];
+        self.kubectl(&established, SERVICE_IMPORT)?;
+        Ok(())
     }
 
     /// Runs kubectl with what is to stand in the file `-f` names.

@@ -7,7 +7,7 @@ use hopzero::{
     publisher::Publisher,
     socket::{Transport, respond},
     source::{Change, manifests},
-    zone::{Zone, ZoneConfig},
+    zone::{Shown, Zone, ZoneConfig},
 };
 use hopzero_common::limits::ZONES_MAX;
 
@@ -28,11 +28,27 @@ pub fn zone() -> Zone {
 
 /// A synchronised zone of some manifests.
 pub fn zone_of(yaml: &str) -> Zone {
+    zone_with(yaml, &[])
+}
+
+/// The same with other domains; `clusterset.local.` has imported services.
+pub fn zone_with(yaml: &str, others: &[&str]) -> Zone {
+    let others: Vec<Name> = others.iter().map(|domain| name(domain)).collect();
+    let imported = name("clusterset.local.");
+    let multicluster: Vec<Name> = (others.iter())
+        .filter(|domain| **domain == imported)
+        .cloned()
+        .collect();
     let mut zone = Zone::new(ZoneConfig {
         origin: name("cluster.local."),
         reverse: vec![name("in-addr.arpa."), name("ip6.arpa.")],
         ttl: 5,
-        ..ZoneConfig::default()
+        shown: Shown {
+            imports: !multicluster.is_empty(),
+            ..Shown::default()
+        },
+        others,
+        multicluster,
     });
     let objects = manifests::yaml(yaml).expect("manifests of a test");
     let mut batch: Vec<Change> = objects.into_iter().map(Change::Upsert).collect();

@@ -82,6 +82,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
 {{- /* What the daemon watches: as `hopzero rbac` prints it. */ -}}
+{{- define "hopzero.watchesImports" -}}
+{{- if or .Values.rbac.watchImports (and (eq .Values.mode "serve") (regexMatch "(?m)^\\s*multicluster[ \\t]+[^[:space:]#]" (include "hopzero.corefile" .))) -}}
+true
+{{- end -}}
+{{- end -}}
 {{- define "hopzero.watchesPods" -}}
 {{- if or .Values.rbac.watchPods (and (eq .Values.mode "serve") (regexMatch "(?m)^\\s*pods\\s+verified\\s*$" (include "hopzero.corefile" .))) -}}
 true

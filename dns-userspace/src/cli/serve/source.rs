@@ -143,11 +143,13 @@ pub(in crate::cli) fn wanted(zones: &[Arc<RwLock<Zone>>]) -> Wanted {
     let mut wanted = Wanted {
         slices: Slices::Nothing,
         pods: false,
+        imports: false,
     };
     // One that is half changed has its configuration all the same.
     for zone in zones.iter().filter_map(|zone| zone.read().ok()) {
         let shown = &zone.config().shown;
         wanted.pods |= shown.pods == Pods::Verified;
+        wanted.imports |= shown.imports;
         wanted.slices = wanted.slices.max(if shown.no_endpoints {
             Slices::Nothing
         } else if shown.ignore_empty_service || shown.endpoint_pod_names {

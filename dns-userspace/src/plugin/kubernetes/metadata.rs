@@ -3,6 +3,7 @@
 //! ```text
 //! _PORT._PROTOCOL.SERVICE.NAMESPACE.KIND.zone
 //!        ENDPOINT.SERVICE.NAMESPACE.KIND.zone        KIND: svc or pod
+//! ENDPOINT.CLUSTER.SERVICE.NAMESPACE.KIND.zone        in a zone of imported services
 //! ```
 //!
 //! What a shorter name has not is empty. Nothing is looked up: the name need not exist.
@@ -11,7 +12,7 @@ use hickory_proto::rr::Name;
 
 /// `label` of a name below `zone`, without the `kubernetes/` before it; `None` if it has no such form, or there is no
 /// such label.
-pub(super) fn of_name(name: &Name, zone: &Name, label: &str) -> Option<String> {
+pub(super) fn of_name(name: &Name, zone: &Name, is_imported: bool, label: &str) -> Option<String> {
     let labels = name.iter().len().checked_sub(zone.iter().len())?;
     let labels: Vec<String> = (name.iter().take(labels))
         .map(|label| String::from_utf8_lossy(label).to_lowercase())
@@ -22,12 +23,18 @@ pub(super) fn of_name(name: &Name, zone: &Name, label: &str) -> Option<String> {
         labels.clear();
     }
     let is_ours = matches!(labels.first(), None | Some(&"svc" | &"pod")) && labels.len() <= 5;
-    let has_port = labels.len() == 5;
+    let is_of_cluster = is_imported
+        && matches!(labels[..], [_, _, _, cluster, host] if !cluster.starts_with('_') && !host.starts_with('_'));
+    let has_port = labels.len() == 5 && !is_of_cluster;
     let at = match label {
         "kind" => 0,
         "namespace" => 1,
         "service" => 2,
         "endpoint" if has_port => 5,
+        "endpoint" if is_of_cluster => 4,
+        "cluster" if is_of_cluster => 3,
+        "cluster" if is_imported => 5,
+        "protocol" | "port-name" if is_of_cluster => 5,
         "endpoint" => 3,
         "protocol" if has_port => 3,
         "port-name" if has_port => 4,
@@ -84,13 +91,35 @@ mod tests {
             ("www.cluster.local.", None),
         ] {
             let name = Name::from_ascii(name).unwrap();
-            let found = labels.map(|label| of_name(&name, &zone, label));
+            let found = labels.map(|label| of_name(&name, &zone, false, label));
             let expected = match expected {
                 Some(values) => values.map(|value| Some(value.to_owned())),
                 None => [const { None }; 6],
             };
             assert_eq!(found, expected, "{name}");
-            assert_eq!(of_name(&name, &zone, "colour"), None);
+            assert_eq!(of_name(&name, &zone, false, "colour"), None);
+            assert_eq!(of_name(&name, &zone, false, "cluster"), None);
+        }
+    }
+
+    #[test]
+    fn an_imported_endpoint_is_in_a_cluster() {
+        let zone = Name::from_ascii("clusterset.local.").unwrap();
+        let labels = ["service", "cluster", "endpoint", "protocol", "port-name"];
+        for (name, expected) in [
+            ("a.East.db.shop.svc", ["db", "east", "a", "", ""]),
+            ("a.db.shop.svc", ["db", "", "a", "", ""]),
+            ("_http._tcp.db.shop.svc", ["db", "", "", "tcp", "http"]),
+            ("a._tcp.db.shop.svc", ["db", "", "", "tcp", "a"]),
+            ("db.shop.svc", ["db", "", "", "", ""]),
+        ] {
+            let full = Name::from_ascii(format!("{name}.clusterset.local.")).unwrap();
+            let found = labels.map(|label| of_name(&full, &zone, true, label));
+            assert_eq!(
+                found,
+                expected.map(|value| Some(value.to_owned())),
+                "{name}"
+            );
         }
     }
 }

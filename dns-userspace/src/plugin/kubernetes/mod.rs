@@ -11,6 +11,7 @@
 //!     ignore empty_service            a service without a ready endpoint does not exist
 //!     ttl SECONDS                     5 unless given, at most 3600
 //!     fallthrough [ZONES...]          what does not exist there is asked of the next plugin
+//!     multicluster [ZONES...]         which of the zones have the services that the cluster imports
 //!     startup_timeout DURATION        taken and without effect: until all is in, answers are SERVFAIL
 //!     upstream                        taken and without effect, as in CoreDNS since 1.5
 //!     kubeconfig FILE [CONTEXT]       where the API server is
@@ -34,7 +35,10 @@
 //! |---|---|---|
 //! | types that follow an alias out of the zones | A, AAAA and some more | all |
 //! | PTR records of namespaces that `namespace_labels` leaves out | answered | do not exist |
-//! | `multicluster`, `zonal` | | an error |
+//! | `zonal` | | an error |
+//! | name server of a zone of imported services | the cluster's, by a name that is not in it | `ns.dns` in it |
+//! | where PTR records lead to, if the first zone has imported services | into that | into the first other one |
+//! | the `CustomResourceDefinition` is not there | all zones wait for it as long as `startup_timeout` | an error in the log, at once |
 //!
 //! Other classes than IN are answered as IN, as in `CoreDNS`: what is asked of the cluster is nobody else's business.
 //!
@@ -121,7 +125,9 @@ impl Plugin for Kubernetes {
         if label == "client-namespace" {
             return zone.namespace_of_pod(sent.client.ip()).map(str::to_owned);
         }
-        metadata::of_name(sent.name, zone.domain_of(sent.name)?, label)
+        let domain = zone.domain_of(sent.name)?;
+        let is_imported = zone.config().is_imported(domain);
+        metadata::of_name(sent.name, domain, is_imported, label)
     }
 
     fn glance(&self, query: &Glimpse<'_>, _reply: &mut Glanced<'_>) -> Glance {

@@ -17,7 +17,7 @@ const TTL_DEFAULT: u32 = 5;
 const TTL_MAX: u32 = 3600;
 
 /// The properties, in the order of `CoreDNS`'s documentation.
-const PROPERTIES: [&str; 17] = [
+const PROPERTIES: [&str; 18] = [
     "endpoint",
     "tls",
     "kubeconfig",
@@ -32,6 +32,7 @@ const PROPERTIES: [&str; 17] = [
     "ttl",
     "noendpoints",
     "fallthrough",
+    "multicluster",
     "ignore",
     "startup_timeout",
     "upstream",
@@ -44,6 +45,7 @@ pub(in super::super) fn setup(
 ) -> Result<(), Fault> {
     let directive = args::once(directives)?;
     let mut config = zones(builder, directive)?;
+    multicluster(builder, directive, &mut config)?;
     let mut fallthrough = Vec::new();
     let mut wish = Wish::default();
     for property in directive.properties() {
@@ -60,7 +62,8 @@ pub(in super::super) fn setup(
                 let [timeout] = property.exactly("a duration")?;
                 timeout.duration()?;
             }
-            "upstream" => {}
+            // Read already.
+            "upstream" | "multicluster" => {}
             name if Wish::has(name) => wish.read(property)?,
             _ => shown(&mut config.shown, property)?,
         }
@@ -109,10 +112,45 @@ fn zones(builder: &Builder<'_>, directive: &Directive) -> Result<ZoneConfig, Fau
     Ok(ZoneConfig {
         others: domains.filter(|domain| *domain != origin).collect(),
         origin,
+        multicluster: Vec::new(),
         reverse,
         ttl: TTL_DEFAULT,
         shown: Shown::default(),
     })
+}
+
+/// The zones of imported services: the last line that names them counts, and each is one of the directive's zones. PTR
+/// records point to the first of the other domains, if there is one: imported services have none.
+fn multicluster(
+    builder: &Builder<'_>,
+    directive: &Directive,
+    config: &mut ZoneConfig,
+) -> Result<(), Fault> {
+    let properties = directive.properties().iter();
+    let mut named = properties.filter(|property| property.name.text == "multicluster");
+    let Some(property) = named.next_back().filter(|last| !last.args.is_empty()) else {
+        return Ok(());
+    };
+    let zones = builder.zones(&property.args)?;
+    let is_ours = |zone: &Name| config.zones().any(|ours| ours == zone);
+    if let Some(zone) = zones.iter().find(|zone| !is_ours(zone)) {
+        let ours: Vec<String> = config.zones().map(ToString::to_string).collect();
+        return Err(Fault::new(
+            property.span(),
+            format!("`kubernetes` is not authoritative for the multicluster zone {zone}"),
+            format!("one of its zones: {}", ours.join(" ")),
+        ));
+    }
+    let is_imported = |domain: &Name| zones.iter().any(|outer| outer.zone_of(domain));
+    let mut others = config.others.iter();
+    if is_imported(&config.origin)
+        && let Some(own) = others.position(|domain| !is_imported(domain))
+    {
+        std::mem::swap(&mut config.origin, &mut config.others[own]);
+    }
+    config.shown.imports = true;
+    config.multicluster = zones;
+    Ok(())
 }
 
 /// What is shown of the cluster.
@@ -151,11 +189,11 @@ fn shown(shown: &mut Shown, property: &Directive) -> Result<(), Fault> {
             }
             shown.ignore_empty_service = true;
         }
-        name @ ("multicluster" | "zonal") => {
+        "zonal" => {
             return Err(Fault::new(
                 property.name.span,
-                format!("hopzero does not have `{name}` of CoreDNS's `kubernetes`"),
-                "names of one cluster, the same in all its topology zones",
+                "hopzero does not have `zonal` of CoreDNS's `kubernetes`",
+                "the same names in all topology zones",
             ));
         }
         _ => return Err(property.unknown_property("kubernetes", &PROPERTIES)),

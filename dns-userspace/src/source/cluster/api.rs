@@ -19,7 +19,7 @@ use super::{
 };
 use crate::source::{
     Kind, Object,
-    objects::{EndpointSlice, Namespace, Pod, Service},
+    objects::{EndpointSlice, Namespace, Pod, Service, ServiceImport},
 };
 
 /// How long the answer to a request may take to begin, and a page to come.
@@ -84,7 +84,9 @@ impl Api {
         let minor = match within(ANSWER_MAX, version).await {
             Ok(version) => version.minor,
             // Not everybody may ask.
-            Err(Trouble::Forbidden(_) | Trouble::Unsupported(_)) => return Ok(false),
+            Err(Trouble::Forbidden(_) | Trouble::Unsupported(_) | Trouble::Unknown(_)) => {
+                return Ok(false);
+            }
             Err(trouble) => return Err(trouble),
         };
         // Some write `32+`.
@@ -102,6 +104,7 @@ impl Api {
             Kind::Service => self.page_of::<Service>(request, false).await,
             Kind::EndpointSlice => self.page_of::<EndpointSlice>(request, false).await,
             Kind::Pod => self.page_of::<Pod>(request, false).await,
+            Kind::ServiceImport => self.page_of::<ServiceImport>(request, false).await,
         }?
         .try_map(|object| {
             let version = version_of(&object)?;
@@ -149,6 +152,7 @@ impl Api {
             Kind::Service => self.events_of::<Service>(request).await,
             Kind::EndpointSlice => self.events_of::<EndpointSlice>(request).await,
             Kind::Pod => self.events_of::<Pod>(request).await,
+            Kind::ServiceImport => self.events_of::<ServiceImport>(request).await,
         }
     }
 

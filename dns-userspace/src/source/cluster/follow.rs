@@ -104,7 +104,7 @@ impl Follower {
                     events = stream;
                 })
             };
-            let Err(trouble) = step else {
+            let Err(trouble) = step.map_err(|trouble| self.name(trouble)) else {
                 (attempt, told) = (0, "");
                 continue;
             };
@@ -119,6 +119,9 @@ impl Follower {
             let watch = self.api.watched.name;
             if told == trouble.reason() {
                 tracing::debug!(watch, error = %trouble, "the last known data stays");
+            } else if matches!(trouble, Trouble::NotInstalled(_)) {
+                tracing::error!(watch, "{trouble}");
+                told = trouble.reason();
             } else {
                 tracing::warn!(watch, error = %trouble, "the last known data stays");
                 told = trouble.reason();
@@ -129,11 +132,43 @@ impl Follower {
                 Trouble::Behind(_) => self.note_behind(),
                 // What is missing is to be had.
                 Trouble::Missed => continue,
+                // Nor will the others wait for it.
+                Trouble::NotInstalled(_) if self.has_nothing().await.is_err() => return,
                 _ => {}
             }
             sleep(backoff(attempt)).await;
             attempt += 1;
         }
+    }
+
+    /// What it means for this watch.
+    fn name(&self, trouble: Trouble) -> Trouble {
+        let resource = self.api.watched.resource;
+        match trouble {
+            Trouble::Unknown(_) if resource.is_custom => {
+                Trouble::NotInstalled(format!("{}.{}", resource.plural, resource.group))
+            }
+            trouble => trouble,
+        }
+    }
+
+    /// There is no such kind, so there are no such objects: the list is complete.
+    async fn has_nothing(&mut self) -> Result<(), Trouble> {
+        self.held.begin();
+        let gone = self.held.finish(self.held.version());
+        self.send(gone).await?;
+        // The definition that comes may be one of a cluster that was set up anew.
+        self.held.forget_versions();
+        self.release().await
+    }
+
+    async fn release(&mut self) -> Result<(), Trouble> {
+        if let Some(latch) = self.latch.take()
+            && latch.release()
+        {
+            self.send(vec![Change::Synchronised]).await?;
+        }
+        Ok(())
     }
 
     /// Takes in everything. A list that was streamed goes on as a watch.
@@ -231,12 +266,7 @@ impl Follower {
         self.counted.listed(repairs.count());
         self.heard();
         self.send(batch).await?;
-        if let Some(latch) = self.latch.take()
-            && latch.release()
-        {
-            self.send(vec![Change::Synchronised]).await?;
-        }
-        Ok(())
+        self.release().await
     }
 
     fn put(&mut self, listing: &mut Listing) -> Batch {

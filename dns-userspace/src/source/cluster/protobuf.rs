@@ -22,8 +22,11 @@ const MAGIC: &[u8] = b"k8s\0";
 
 /// An object that comes in either encoding.
 pub trait Encoded: DeserializeOwned + Clone + Into<Object> + Send + 'static {
-    /// Its message.
-    type Message: Message + Default + Into<Self>;
+    /// What its message says.
+    ///
+    /// # Errors
+    /// It is none, or objects of this kind have no message.
+    fn of_message(message: Bytes) -> Result<Self, Trouble>;
 }
 
 /// `metadata` and the items of a list.
@@ -79,7 +82,11 @@ struct StatusMessage {
 /// A list, and its objects.
 pub fn list<K: Encoded>(answer: &Bytes) -> Result<(ListMeta, Vec<K>), Trouble> {
     let list: List = decode(unwrap(answer)?)?;
-    let items = list.items.into_iter().map(object).collect::<Result<_, _>>();
+    let items = list
+        .items
+        .into_iter()
+        .map(K::of_message)
+        .collect::<Result<_, _>>();
     Ok((list.metadata.unwrap_or_default(), items?))
 }
 
@@ -102,7 +109,7 @@ impl WatchEvent {
 
     /// What has come, changed or gone.
     pub fn object<K: Encoded>(self) -> Result<K, Trouble> {
-        object(self.inner()?)
+        K::of_message(self.inner()?)
     }
 
     /// What is said of an object that is none: its version, and whether a streamed list ends here.
@@ -128,10 +135,6 @@ fn unwrap(answer: &Bytes) -> Result<Bytes, Trouble> {
     let message = answer.strip_prefix(MAGIC);
     let message = message.ok_or_else(|| Trouble::Malformed("no protobuf of Kubernetes".into()))?;
     decode::<Unknown>(answer.slice_ref(message)).map(|unknown| unknown.raw)
-}
-
-fn object<K: Encoded>(message: Bytes) -> Result<K, Trouble> {
-    decode::<K::Message>(message).map(Into::into)
 }
 
 fn decode<M: Message + Default>(message: Bytes) -> Result<M, Trouble> {

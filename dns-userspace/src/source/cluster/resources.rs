@@ -19,17 +19,20 @@ pub struct Resource {
     pub plural: &'static str,
     /// Where all of them are.
     pub path: &'static str,
+    /// The API server knows it only from a `CustomResourceDefinition`.
+    pub is_custom: bool,
     /// Objects of one page of a list, so that a page is some MB of text at most.
     pub page_objects_max: u32,
 }
 
 /// All that may be watched.
-static RESOURCES: [Resource; 4] = [
+static RESOURCES: [Resource; 5] = [
     Resource {
         kind: Kind::Namespace,
         group: "",
         plural: "namespaces",
         path: "/api/v1/namespaces",
+        is_custom: false,
         page_objects_max: 500,
     },
     Resource {
@@ -37,6 +40,7 @@ static RESOURCES: [Resource; 4] = [
         group: "",
         plural: "services",
         path: "/api/v1/services",
+        is_custom: false,
         page_objects_max: 500,
     },
     Resource {
@@ -44,6 +48,7 @@ static RESOURCES: [Resource; 4] = [
         group: "discovery.k8s.io",
         plural: "endpointslices",
         path: "/apis/discovery.k8s.io/v1/endpointslices",
+        is_custom: false,
         page_objects_max: 50,
     },
     Resource {
@@ -51,7 +56,16 @@ static RESOURCES: [Resource; 4] = [
         group: "",
         plural: "pods",
         path: "/api/v1/pods",
+        is_custom: false,
         page_objects_max: 250,
+    },
+    Resource {
+        kind: Kind::ServiceImport,
+        group: "multicluster.x-k8s.io",
+        plural: "serviceimports",
+        path: "/apis/multicluster.x-k8s.io/v1alpha1/serviceimports",
+        is_custom: true,
+        page_objects_max: 500,
     },
 ];
 
@@ -59,6 +73,11 @@ static RESOURCES: [Resource; 4] = [
 const HEADLESS: &str = "service.kubernetes.io/headless,endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
 /// Slices of all others.
 const BY_OTHERS: &str = "endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io";
+
+/// Slices of imported services, whoever makes them.
+const IMPORTED: &str = "multicluster.kubernetes.io/service-name";
+/// Of these, what neither of the two selections has: the controller copies the labels of a service to its slices.
+const IMPORTED_BESIDE: &str = "multicluster.kubernetes.io/service-name,!service.kubernetes.io/headless,endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
 
 /// Which slices are watched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +98,8 @@ pub struct Wanted {
     pub slices: Slices,
     /// Pods, for `pods verified`.
     pub pods: bool,
+    /// Imported services and their slices, for `multicluster`.
+    pub imports: bool,
 }
 
 /// One watch: objects of a kind, all of them or some.
@@ -95,7 +116,7 @@ pub struct Watched {
 impl Wanted {
     /// The watches.
     pub fn watches(self) -> Vec<Watched> {
-        let [namespaces, services, slices, pods] = &RESOURCES;
+        let [namespaces, services, slices, pods, imports] = &RESOURCES;
         let all = |resource: &'static Resource| Watched {
             name: resource.plural,
             resource,
@@ -108,6 +129,9 @@ impl Wanted {
         };
         let mut watches = vec![all(namespaces), all(services)];
         match self.slices {
+            Slices::Nothing if self.imports => {
+                watches.push(some("endpointslices of imports", IMPORTED));
+            }
             Slices::Nothing => {}
             Slices::Headless => watches.extend([
                 some("endpointslices of headless services", HEADLESS),
@@ -115,8 +139,14 @@ impl Wanted {
             ]),
             Slices::All => watches.push(all(slices)),
         }
+        if self.imports && self.slices == Slices::Headless {
+            watches.push(some("endpointslices of imports", IMPORTED_BESIDE));
+        }
         if self.pods {
             watches.push(all(pods));
+        }
+        if self.imports {
+            watches.push(all(imports));
         }
         watches
     }
@@ -169,8 +199,22 @@ rules:
         let nothing = Wanted {
             slices: Slices::Nothing,
             pods: true,
+            imports: false,
         };
         let role = nothing.cluster_role("hopzero");
         assert!(role.contains("pods") && !role.contains("endpointslices"));
+        let imports = Wanted {
+            imports: true,
+            ..nothing
+        };
+        let role = imports.cluster_role("hopzero");
+        assert!(role.contains("endpointslices"), "{role}");
+        assert!(role.ends_with(
+            "\
+- apiGroups: [\"multicluster.x-k8s.io\"]
+  resources: [\"serviceimports\"]
+  verbs: [\"list\", \"watch\"]
+"
+        ));
     }
 }

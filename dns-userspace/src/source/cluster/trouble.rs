@@ -15,6 +15,10 @@ pub enum Trouble {
     Forbidden(String),
     /// It does not know this sort of request.
     Unsupported(String),
+    /// It does not know the path (404).
+    Unknown(String),
+    /// It does not know the kind: its `CustomResourceDefinition` is not there (404).
+    NotInstalled(String),
     /// It asks to be left alone (429), or has trouble of its own (5xx).
     Failing(String),
     /// Nothing comes, no end either.
@@ -39,7 +43,8 @@ impl Trouble {
             Self::Behind(_) => "behind",
             Self::Unauthorised(_) => "unauthorized",
             Self::Forbidden(_) => "forbidden",
-            Self::Unsupported(_) => "unsupported",
+            Self::Unsupported(_) | Self::Unknown(_) => "unsupported",
+            Self::NotInstalled(_) => "not_installed",
             Self::Failing(_) => "failing",
             Self::Silent => "silent",
             Self::Ended => "ended",
@@ -56,6 +61,8 @@ impl Trouble {
             Self::Gone
             | Self::Behind(_)
             | Self::Unsupported(_)
+            | Self::Unknown(_)
+            | Self::NotInstalled(_)
             | Self::Malformed(_)
             | Self::Missed => true,
             Self::Unauthorised(_)
@@ -81,9 +88,15 @@ impl fmt::Display for Trouble {
                 f,
                 "{what} (`hopzero rbac` prints the ClusterRole that is needed)"
             ),
-            Self::Unsupported(what) | Self::Failing(what) | Self::Unreachable(what) => {
-                f.write_str(what)
-            }
+            Self::Unsupported(what)
+            | Self::Unknown(what)
+            | Self::Failing(what)
+            | Self::Unreachable(what) => f.write_str(what),
+            Self::NotInstalled(definition) => write!(
+                f,
+                "the CustomResourceDefinition {definition} is not installed: there are no such objects until it is. \
+                 Install it (kubernetes-sigs/mcs-api has it), or take `multicluster` out of the Corefile"
+            ),
             Self::Silent => f.write_str("the API server says nothing"),
             Self::Ended => f.write_str("the API server ended its answer early"),
             Self::Malformed(what) => write!(f, "the API server's answer cannot be read: {what}"),
@@ -115,7 +128,8 @@ impl From<Box<kube::core::Status>> for Trouble {
             410 => Self::Gone,
             // The version that we hold is to come yet.
             504 if status.message.contains("Too large resource version") => Self::Behind(what),
-            400 | 404 | 405 | 422 => Self::Unsupported(what),
+            404 => Self::Unknown(what),
+            400 | 405 | 422 => Self::Unsupported(what),
             _ => Self::Failing(what),
         }
     }

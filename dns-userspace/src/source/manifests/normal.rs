@@ -34,7 +34,7 @@ pub fn normalise(object: &mut Object) -> Result<(), NameError> {
     let name = metadata.name.as_deref().filter(|name| !name.is_empty());
     let name = name.ok_or(NameError::Missing)?;
     // Only services and namespaces are labels of names.
-    if matches!(kind, Kind::Service | Kind::Namespace) && !is_label(name) {
+    if matches!(kind, Kind::Service | Kind::Namespace | Kind::ServiceImport) && !is_label(name) {
         return Err(NameError::NotALabel(name.to_owned()));
     }
     if kind == Kind::Namespace {
@@ -66,5 +66,6 @@ fn metadata_mut(object: &mut Object) -> &mut ObjectMeta {
         Object::EndpointSlice(slice) => &mut slice.metadata,
         Object::Namespace(namespace) => &mut namespace.metadata,
         Object::Pod(pod) => &mut pod.metadata,
+        Object::ServiceImport(import) => &mut import.metadata,
     }
 }

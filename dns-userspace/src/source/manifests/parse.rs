@@ -14,7 +14,7 @@ use serde::{
 use super::shape::{Head, Shape};
 use crate::source::{
     Kind, Object,
-    objects::{EndpointSlice, Namespace, Pod, Service},
+    objects::{EndpointSlice, Namespace, Pod, Service, ServiceImport},
 };
 
 /// Why a file's text is not usable, and where.
@@ -130,6 +130,7 @@ impl Wanted {
             ("v1", "Namespace") => Self::One(Kind::Namespace),
             ("v1", "Pod") => Self::One(Kind::Pod),
             ("discovery.k8s.io/v1", "EndpointSlice") => Self::One(Kind::EndpointSlice),
+            ("multicluster.x-k8s.io/v1alpha1", "ServiceImport") => Self::One(Kind::ServiceImport),
             (_, kind) if kind.ends_with("List") => {
                 let items = std::mem::take(&mut head.items);
                 let items = items.into_iter().map(|item| match item {
@@ -169,6 +170,9 @@ impl<'de> DeserializeSeed<'de> for Wanted {
                 Object::Namespace(Box::new(Namespace::deserialize(from)?))
             }
             Self::One(Kind::Pod) => Object::Pod(Box::new(Pod::deserialize(from)?)),
+            Self::One(Kind::ServiceImport) => {
+                Object::ServiceImport(Box::new(ServiceImport::deserialize(from)?))
+            }
             Self::Nothing => return Ok(Vec::new()),
         };
         Ok(vec![object])

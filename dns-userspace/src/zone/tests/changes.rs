@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use hickory_proto::rr::Name;
+use hickory_proto::rr::{Name, RecordType};
 
 use super::{NOW, Zone, empty_zone, name, upserts, zone_of};
 use crate::{
@@ -315,7 +315,7 @@ fn only_the_socket_answers_for_pods_and_aliases_that_lead_elsewhere() {
 }
 
 #[test]
-fn a_domain_below_the_first_is_left_to_the_socket() {
+fn every_domain_has_the_services_and_denies_what_it_has_not() {
     let mut zone = Zone::new(ZoneConfig {
         others: vec![name("a.b.cluster.local."), name("example.org.")],
         ..super::config()
@@ -323,28 +323,37 @@ fn a_domain_below_the_first_is_left_to_the_socket() {
     let mut batch = upserts(include_str!("cluster-ip.yaml"));
     batch.push(Change::Synchronised);
     zone.apply(batch, NOW);
-    assert_eq!(
-        zone.undenied_below(),
-        [name("a.b.cluster.local."), name("pod.cluster.local.")]
-    );
+    let pods = ["cluster.local.", "a.b.cluster.local.", "example.org."];
+    let pods: Vec<Name> = (pods.iter())
+        .map(|domain| name(&format!("pod.{domain}")))
+        .collect();
+    assert_eq!(zone.undenied_below(), pods);
+    let names: Vec<Name> = zone.names().collect();
+    let addresses = |text: &str| match zone.node(&name(text)) {
+        Node::Records(rrsets) => rrsets.into_iter().find(|set| set.rtype == RecordType::A),
+        other => panic!("{text}: {other:?}"),
+    };
+    let expected = addresses("web.shop.svc.cluster.local.");
+    assert!(expected.is_some());
     for text in [
-        "a.b.cluster.local.",
         "web.shop.svc.a.b.cluster.local.",
-        "none.a.b.cluster.local.",
         "web.shop.svc.example.org.",
     ] {
-        assert_eq!(zone.node(&name(text)), Node::SocketOnly, "{text}");
+        assert_eq!(addresses(text), expected, "{text}");
+        assert!(names.contains(&name(text)), "{text}");
     }
+    for text in ["none.a.b.cluster.local.", "none.svc.example.org."] {
+        assert_eq!(zone.node(&name(text)), Node::Absent, "{text}");
+    }
+    // Each denial has the SOA of its own domain.
+    let denied = zone.lookup(&name("none.a.b.cluster.local."), RecordType::A);
+    let authority = denied.expect("ours").authority;
+    assert_eq!(authority[0].name, name("a.b.cluster.local."));
     assert_eq!(
         zone.node(&name("b.cluster.local.")),
         Node::Records(Vec::new())
     );
-    let names: Vec<Name> = zone.names().collect();
-    assert!(names.contains(&name("b.cluster.local.")));
-    assert!(names.contains(&name("a.b.cluster.local.")));
-    assert!(
-        !names
-            .iter()
-            .any(|listed| name("example.org.").zone_of(listed))
-    );
+    for text in ["b.cluster.local.", "a.b.cluster.local."] {
+        assert!(names.contains(&name(text)), "{text}");
+    }
 }

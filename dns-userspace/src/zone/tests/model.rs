@@ -15,11 +15,13 @@ use crate::{
         Change, Kind, Object, ObjectKey,
         objects::{
             Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Namespace, ObjectMeta,
-            Service, ServicePort, ServiceSpec,
+            Service, ServiceImport, ServiceImportSpec, ServicePort, ServiceSpec,
         },
     },
-    state::{SERVICE_NAME_LABEL, address_label},
+    state::{IMPORT_NAME_LABEL, SERVICE_NAME_LABEL, address_label},
 };
+
+const SOURCE_CLUSTER: &str = "multicluster.kubernetes.io/source-cluster";
 
 /// The objects of a cluster.
 pub type Objects = BTreeMap<ObjectKey, Object>;
@@ -123,6 +125,42 @@ fn service() -> impl Strategy<Value = Object> {
     )
 }
 
+fn import() -> impl Strategy<Value = Object> {
+    let addresses = prop::collection::vec(address(), 0..3);
+    let kind = one_of(&["ClusterSetIP", "Headless"]);
+    (namespace_name(), service_name(), addresses, ports(), kind).prop_map(
+        |(namespace, name, addresses, ports, kind)| {
+            let ports = ports.into_iter().map(|(name, protocol, port)| ServicePort {
+                name,
+                protocol: Some(protocol),
+                port,
+            });
+            Object::ServiceImport(Box::new(ServiceImport {
+                metadata: metadata(&namespace, &name),
+                spec: Some(ServiceImportSpec {
+                    type_: Some(kind),
+                    ips: Some(addresses),
+                    ports: Some(ports.collect()),
+                }),
+            }))
+        },
+    )
+}
+
+/// Of which imported service a slice is, and from which cluster: one is called like an endpoint, one cannot be a label.
+fn import_labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let cluster = prop::option::of(one_of(&["east", "west", "pod-0", "No Label"]));
+    let of = prop::option::of((service_name(), cluster));
+    of.prop_map(|of| {
+        let of = of.into_iter().flat_map(|(service, cluster)| {
+            let cluster = cluster.map(|cluster| (SOURCE_CLUSTER, cluster));
+            [Some((IMPORT_NAME_LABEL, service)), cluster]
+        });
+        let labels = of.flatten().map(|(label, value)| (label.to_owned(), value));
+        labels.collect()
+    })
+}
+
 fn slice() -> impl Strategy<Value = Object> {
     let host = prop::option::of(one_of(&["pod-0", "pod-1", "10-1-0-1", "Not A Label"]));
     let ready = prop::option::of(prop::bool::weighted(0.7));
@@ -142,8 +180,9 @@ fn slice() -> impl Strategy<Value = Object> {
         of,
         endpoints,
         ports(),
+        import_labels(),
     )
-        .prop_map(|(namespace, name, service, endpoints, ports)| {
+        .prop_map(|(namespace, name, service, endpoints, ports, imported)| {
             let ports = ports
                 .into_iter()
                 .map(|(name, protocol, port)| EndpointPort {
@@ -151,10 +190,11 @@ fn slice() -> impl Strategy<Value = Object> {
                     protocol: Some(protocol),
                     port: Some(port),
                 });
-            let label = |service| BTreeMap::from([(SERVICE_NAME_LABEL.to_owned(), service)]);
+            let service = service.map(|service| (SERVICE_NAME_LABEL.to_owned(), service));
+            let labels = imported.into_iter().chain(service).collect();
             Object::EndpointSlice(Box::new(EndpointSlice {
                 metadata: ObjectMeta {
-                    labels: service.map(label),
+                    labels: Some(labels),
                     ..metadata(&namespace, &name)
                 },
                 endpoints,
@@ -172,8 +212,8 @@ pub fn change() -> impl Strategy<Value = Change> {
             }))
         })
     };
-    let object = prop_oneof![2 => namespace(), 4 => service(), 6 => slice()];
-    let gone = prop_oneof![1 => namespace(), 3 => service(), 3 => slice()];
+    let object = prop_oneof![2 => namespace(), 4 => service(), 2 => import(), 6 => slice()];
+    let gone = prop_oneof![1 => namespace(), 3 => service(), 1 => import(), 3 => slice()];
     prop_oneof![
         3 => object.prop_map(Change::Upsert),
         1 => gone.prop_map(|object| Change::Delete(object.key())),

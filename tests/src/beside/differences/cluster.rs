@@ -60,14 +60,18 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     Difference {
         id: "What exists is not denied",
         level: |asked, theirs, ours| {
-            // Reverse names have other types than PTR, and `_tcp` has a port below it.
+            // Reverse names have other types than PTR, `_tcp` has a port below it, the name of a cluster its
+            // endpoints, and `dns` the SOA's primary.
             let name = asked.name.to_lowercase();
             let is_protocol = ["_tcp.", "_udp.", "_sctp."]
                 .iter()
                 .any(|label| name.starts_with(label));
+            let is_cluster = name.ends_with(".clusterset.local")
+                && (name.starts_with("east.") || name.starts_with("west."));
+            let is_fixed = name.starts_with("dns.") || name.starts_with("dns-version.");
             // TXT is for `dns-version` alone.
             let is_text = asked.rtype == TXT && is_of_cluster(asked);
-            if (is_protocol || is_text || is_reverse(asked))
+            if (is_protocol || is_cluster || is_fixed || is_text || is_reverse(asked))
                 && is_denial(theirs, 3)
                 && is_denial(ours, 0)
             {
@@ -171,7 +175,9 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     Difference {
         id: "There is nothing below a pod's name",
         level: |asked, theirs, ours| {
-            let is_below = asked.name.to_lowercase().ends_with(".pod.cluster.local");
+            let name = asked.name.to_lowercase();
+            let is_below =
+                name.ends_with(".pod.cluster.local") || name.ends_with(".pod.clusterset.local");
             if is_below && is_denial(theirs, 0) && is_denial(ours, 3) {
                 *theirs = ours.clone();
             }

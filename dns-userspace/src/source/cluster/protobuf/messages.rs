@@ -4,24 +4,42 @@
 
 use std::collections::BTreeMap;
 
-use prost::Message;
+use prost::{Message, bytes::Bytes};
 
-use super::Encoded;
+use super::{super::trouble::Trouble, Encoded, decode};
 use crate::source::objects;
 
 const LAST_CHANGE: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 impl Encoded for objects::Namespace {
-    type Message = Namespace;
+    fn of_message(message: Bytes) -> Result<Self, Trouble> {
+        decode::<Namespace>(message).map(Into::into)
+    }
 }
+
 impl Encoded for objects::Service {
-    type Message = Service;
+    fn of_message(message: Bytes) -> Result<Self, Trouble> {
+        decode::<Service>(message).map(Into::into)
+    }
 }
+
 impl Encoded for objects::EndpointSlice {
-    type Message = EndpointSlice;
+    fn of_message(message: Bytes) -> Result<Self, Trouble> {
+        decode::<EndpointSlice>(message).map(Into::into)
+    }
 }
+
 impl Encoded for objects::Pod {
-    type Message = Pod;
+    fn of_message(message: Bytes) -> Result<Self, Trouble> {
+        decode::<Pod>(message).map(Into::into)
+    }
+}
+
+impl Encoded for objects::ServiceImport {
+    fn of_message(_: Bytes) -> Result<Self, Trouble> {
+        let what = "custom resources have no protobuf";
+        Err(Trouble::Malformed(what.to_owned()))
+    }
 }
 
 /// `metadata` of every object.

@@ -29,4 +29,6 @@ scripts! {
     hours_without_the_api_server: "partition.txt",
     pods_and_their_addresses: "pods.txt",
     lists_that_are_streamed: "streamed.txt",
+    services_that_are_imported: "imports.txt",
+    a_definition_that_is_installed_later: "definition.txt",
 }

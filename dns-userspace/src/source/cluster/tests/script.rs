@@ -107,6 +107,7 @@ impl Stage {
         match words[..] {
             ["start"] => self.start(Wanted::default()),
             ["start", "with", "pods"] => self.start_with_pods(),
+            ["start", "with", "imports"] => self.start_with_imports(),
             ["wait", time] => {
                 let seconds = time.trim_end_matches('s').parse().expect("seconds");
                 tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
@@ -175,6 +176,10 @@ impl Stage {
             ["slice", name, "by", by, "of", of, addresses @ ..] => {
                 put(SLICES, slice(name, of, by, addresses));
             }
+            ["import", name, address] => put(IMPORTS, import(name, address)),
+            ["imported", name, "of", of, "in", cluster, addresses @ ..] => {
+                put(SLICES, imported(name, of, cluster, addresses));
+            }
             ["pod", name, address, phase] => put(PODS, pod(name, address, phase)),
             ["delete", "everything", "in", name] => {
                 for path in [SERVICES, SLICES, PODS] {
@@ -203,6 +208,7 @@ impl Stage {
                 let path = match *kind {
                     "slice" => SLICES,
                     "pod" => PODS,
+                    "import" => IMPORTS,
                     _ => SERVICES,
                 };
                 let key = key(name);
@@ -224,6 +230,24 @@ impl Stage {
         *self.zone.lock().expect("no panic") = Zone::new(config);
         self.start(Wanted {
             pods: true,
+            ..Wanted::default()
+        });
+    }
+
+    fn start_with_imports(&mut self) {
+        let set = Name::from_ascii("clusterset.local.").expect("a name");
+        let config = ZoneConfig {
+            others: vec![set.clone()],
+            multicluster: vec![set],
+            shown: Shown {
+                imports: true,
+                ..Shown::default()
+            },
+            ..zone_config()
+        };
+        *self.zone.lock().expect("no panic") = Zone::new(config);
+        self.start(Wanted {
+            imports: true,
             ..Wanted::default()
         });
     }
@@ -321,16 +345,21 @@ fn zone_config() -> ZoneConfig {
 }
 
 const PODS: &str = "/api/v1/pods";
+const IMPORTS: &str = "/apis/multicluster.x-k8s.io/v1alpha1/serviceimports";
 const NAMESPACES: &str = "/api/v1/namespaces";
 const SERVICES: &str = "/api/v1/services";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 
 fn ask(zone: &Zone, name: &str) -> String {
+    let (name, domain) = match name.strip_suffix(".set") {
+        Some(name) => (name, "clusterset.local."),
+        None => (name, "cluster.local."),
+    };
     let below = match name.rsplit_once('.') {
         Some((_, "pod")) => "",
         _ => ".svc",
     };
-    let name = Name::from_ascii(format!("{name}{below}.cluster.local.")).expect("a name");
+    let name = Name::from_ascii(format!("{name}{below}.{domain}")).expect("a name");
     let answer = zone.lookup(&name, RecordType::A).expect("a name of ours");
     if answer.answers.is_empty() {
         return match answer.rcode.low() {
@@ -374,6 +403,25 @@ fn pod(name: &str, address: &str, phase: &str) -> ((String, String), Value) {
     let object = json!({"metadata": {"name": key.1, "namespace": key.0},
         "spec": {"containers": [{"name": "web", "image": "web"}]},
         "status": {"phase": phase, "podIP": address, "podIPs": [{"ip": address}], "hostIP": "10.0.0.1"}});
+    (key, object)
+}
+
+fn import(name: &str, address: &str) -> ((String, String), Value) {
+    let key = key(name);
+    let spec = match address {
+        "None" => json!({"type": "Headless", "ports": [{"port": 80, "protocol": "TCP"}]}),
+        _ => json!({"type": "ClusterSetIP", "ips": [address],
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]}),
+    };
+    let object = json!({"metadata": {"name": key.1, "namespace": key.0}, "spec": spec});
+    (key, object)
+}
+
+fn imported(name: &str, of: &str, cluster: &str, addresses: &[&str]) -> ((String, String), Value) {
+    let (key, mut object) = slice(name, of, "somebody", addresses);
+    object["metadata"]["labels"] = json!({BY: "somebody",
+        "multicluster.kubernetes.io/service-name": of,
+        "multicluster.kubernetes.io/source-cluster": cluster});
     (key, object)
 }
 

@@ -233,7 +233,8 @@ async fn answer(
     };
     let plural = path.rsplit('/').next().unwrap_or_default();
     server.asked.push(format!("{asks} {plural}"));
-    if let Some(refusal) = server.refusal(asks, query.contains_key("continue")) {
+    let of_its_sort = server.refusal(asks, query.contains_key("continue"));
+    if let Some(refusal) = of_its_sort.or_else(|| server.refusal(plural, false)) {
         return refusal;
     }
     match asks {
