@@ -4,39 +4,47 @@
 mod accelerate;
 mod check;
 mod churn;
+mod dual_stack;
+mod hairpin;
+mod host_network;
 mod local;
 mod race;
 mod throughput;
 mod world;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
+use anyhow::Result;
 use hopzero_tests::{
     beside::{peer, plane},
     harness::{self, Test},
 };
 
+/// With CoreDNS's program, and the control plane's.
+type Beside = fn(&Path, &Path) -> Result<()>;
+/// What takes both.
+const BESIDE: [(&str, Beside); 6] = [
+    ("node::check", check::test),
+    ("node::conntrack_race", race::test),
+    ("node::accelerate", accelerate::test),
+    ("node::hairpin", hairpin::test),
+    ("node::dual_stack", dual_stack::test),
+    ("node::host_network_accelerate", host_network::accelerate),
+];
+
 fn main() -> ExitCode {
     let programs = peer::coredns().and_then(|coredns| Ok((coredns, plane::binary()?)));
     let skipped = programs.as_ref().err().map(ToString::to_string);
     let (coredns, plane) = programs.unwrap_or_default();
-    let (own_coredns, own_plane) = (coredns.clone(), plane.clone());
-    let (race_coredns, race_plane) = (coredns.clone(), plane.clone());
-    let race = Test::new("node::conntrack_race", move || {
-        race::test(&race_coredns, &race_plane)
+    let tests = BESIDE.map(|(name, test)| {
+        let (coredns, plane) = (coredns.clone(), plane.clone());
+        Test::new(name, move || test(&coredns, &plane)).unless(skipped.clone())
     });
-    let check = Test::new("node::check", move || check::test(&own_coredns, &own_plane));
-    let test = Test::new("node::accelerate", move || {
-        accelerate::test(&coredns, &plane)
-    });
-    let tests = [
-        check.unless(skipped.clone()),
-        race.unless(skipped.clone()),
-        test.unless(skipped),
-    ]
-    .into_iter()
-    .chain(churn::tests())
-    .chain(throughput::tests())
-    .chain(local::tests());
+    let tests = tests
+        .into_iter()
+        .chain(churn::tests())
+        .chain(throughput::tests())
+        .chain(local::tests())
+        .chain(host_network::tests());
     harness::run_in_namespaces(tests)
 }

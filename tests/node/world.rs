@@ -3,8 +3,9 @@
 //! ```text
 //!   pod n                         node
 //!   eth0 10.245.0.n ───── podN ─ cni0 10.245.0.1            an API server on loopback
-//!                                 │
+//!        fd00:10:245::n           │   fd00:10:245::1
 //!                                 └─ nftables: 10.96.0.10 → 10.245.0.1:53, CoreDNS
+//!                                              fd00:10:96::a → [fd00:10:245::1]:53
 //! ```
 
 use std::{
@@ -31,6 +32,8 @@ use hopzero_tests::{
 pub const COREDNS: &str = "10.245.0.1";
 /// And here, too, for tests in which it is to be two endpoints.
 const COREDNS_TOO: &str = "10.245.0.254";
+/// And here over IPv6.
+const COREDNS_V6: &str = "fd00:10:245::1";
 /// How long what is started may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(50);
@@ -44,6 +47,12 @@ table ip nat {
     ip daddr 10.96.0.10 tcp dport 53 dnat to 10.245.0.1:53
   }
 }
+table ip6 nat {
+  chain prerouting {
+    type nat hook prerouting priority -100;
+    ip6 daddr fd00:10:96::a udp dport 53 dnat to [fd00:10:245::1]:53
+  }
+}
 ";
 
 /// What the cluster consists of.
@@ -53,7 +62,9 @@ apiVersion: v1
 kind: Service
 metadata: {name: kube-dns, namespace: kube-system}
 spec:
+  ipFamilyPolicy: PreferDualStack
   clusterIP: 10.96.0.10
+  clusterIPs: ['10.96.0.10', 'fd00:10:96::a']
   ports: [{name: dns, port: 53, protocol: UDP}, {name: dns-tcp, port: 53, protocol: TCP}]
 ---
 apiVersion: discovery.k8s.io/v1
@@ -62,6 +73,13 @@ metadata: {name: kube-dns-1, namespace: kube-system, labels: {kubernetes.io/serv
 addressType: IPv4
 ports: [{name: dns, port: 53, protocol: UDP}]
 endpoints: [{addresses: ['10.245.0.1'], conditions: {ready: true}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: kube-dns-2, namespace: kube-system, labels: {kubernetes.io/service-name: kube-dns}}
+addressType: IPv6
+ports: [{name: dns, port: 53, protocol: UDP}]
+endpoints: [{addresses: ['fd00:10:245::1'], conditions: {ready: true}}]
 ---
 apiVersion: v1
 kind: Namespace
@@ -105,7 +123,7 @@ spec: {type: ExternalName, externalName: web.shop.svc.cluster.local}
 /// All of it; gone when this value is.
 pub struct World {
     // Dropped in this order.
-    coredns: Child,
+    coredns: Vec<Child>,
     upstream: SocketAddr,
     pub pods: Vec<Pod>,
     pub plane: Plane,
@@ -121,13 +139,22 @@ impl World {
         node.namespace
             .ip_batch(&format!("addr del {DNS_V4}/32 dev lo\n"))?;
         node.bridge("cni0")?;
-        node.namespace
-            .ip_batch(&format!("addr add {COREDNS_TOO}/32 dev cni0\n"))?;
+        node.namespace.ip_batch(&format!(
+            "addr add {COREDNS_TOO}/32 dev cni0\naddr add {COREDNS_V6}/64 dev cni0 nodad\n"
+        ))?;
         node.namespace
             .within(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("ip_forward"))?;
         nft(&node.namespace, RULES)?;
         let pods = (0..pods)
-            .map(|number| node.port("cni0", 2 + number))
+            .map(|number| {
+                let number = 2 + number;
+                let pod = node.port("cni0", number)?;
+                pod.namespace.ip_batch(&format!(
+                    "addr add fd00:10:245::{number:x}/64 dev eth0 nodad\n\
+                     route add ::/0 via {COREDNS_V6}\n"
+                ))?;
+                Ok(pod)
+            })
             .collect::<Result<Vec<_>>>()?;
         let home = Home::empty()?;
         let plane = Plane::start_in(plane, &node.namespace)?;
@@ -135,9 +162,9 @@ impl World {
         let upstream = node.namespace.within(upstream::start)?;
         let corefile = corefile(&plane, upstream, "");
         plane.kubectl(&["create"], &config_map(&corefile))?;
-        let coredns = start(coredns, &node.namespace, &home, &corefile)?;
+        let coredns = start(coredns, &node.namespace, &home, "Corefile", &corefile)?;
         let world = World {
-            coredns,
+            coredns: vec![coredns],
             upstream,
             pods,
             plane,
@@ -148,7 +175,22 @@ impl World {
         Ok(world)
     }
 
-    fn until(&self, expected: &str) -> Result<()> {
+    /// Another CoreDNS, in a pod.
+    pub fn start_in_pod(&mut self, coredns: &Path, pod: usize, corefile: &str) -> Result<()> {
+        let pod = &self.pods[pod];
+        let started = start(
+            coredns,
+            &pod.namespace,
+            &self.home,
+            "Corefile-pod",
+            corefile,
+        )?;
+        self.coredns.push(started);
+        Ok(())
+    }
+
+    /// Waits until the first pod's query for `web` is answered so.
+    pub fn until(&self, expected: &str) -> Result<()> {
         let query = Query::new("web.shop.svc.cluster.local", rtype::A);
         let started = Instant::now();
         loop {
@@ -220,15 +262,17 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let _ = self.coredns.kill();
-        let _ = self.coredns.wait();
+        for coredns in &mut self.coredns {
+            let _ = coredns.kill();
+            let _ = coredns.wait();
+        }
     }
 }
 
 fn corefile(plane: &Plane, upstream: SocketAddr, more: &str) -> String {
     let kubeconfig = plane.kubeconfig();
     format!(
-        ".:53 {{\n    bind {COREDNS} {COREDNS_TOO}\n    errors\n    {more}\n    kubernetes cluster.local in-addr.arpa ip6.arpa {{\n        kubeconfig {} hopzero\n        pods insecure\n        fallthrough in-addr.arpa ip6.arpa\n        ttl 30\n    }}\n    forward . {upstream}\n    loadbalance\n}}\n",
+        ".:53 {{\n    bind {COREDNS} {COREDNS_TOO} {COREDNS_V6}\n    errors\n    {more}\n    kubernetes cluster.local in-addr.arpa ip6.arpa {{\n        kubeconfig {} hopzero\n        pods insecure\n        fallthrough in-addr.arpa ip6.arpa\n        ttl 30\n    }}\n    forward . {upstream}\n    loadbalance\n}}\n",
         kubeconfig.display()
     )
 }
@@ -240,10 +284,16 @@ fn config_map(corefile: &str) -> String {
     )
 }
 
-fn start(coredns: &Path, node: &Namespace, home: &Home, corefile: &str) -> Result<Child> {
-    let path = home.path().join("Corefile");
+fn start(
+    coredns: &Path,
+    namespace: &Namespace,
+    home: &Home,
+    file: &str,
+    corefile: &str,
+) -> Result<Child> {
+    let path = home.path().join(file);
     fs::write(&path, corefile)?;
-    let log = File::create(home.path().join("coredns.log"))?;
+    let log = (File::options().create(true).append(true)).open(home.path().join("coredns.log"))?;
     let mut command = Command::new(coredns);
     command
         .arg("-conf")
@@ -251,7 +301,7 @@ fn start(coredns: &Path, node: &Namespace, home: &Home, corefile: &str) -> Resul
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
-    node.enter(&mut command)?;
+    namespace.enter(&mut command)?;
     command
         .spawn()
         .with_context(|| format!("cannot start {}", coredns.display()))

@@ -18,7 +18,8 @@ const AFTER_HELP: &str = "\
 Removes below the directory what `serve --pin` and `accelerate --pin` have left: links, and with them the programs at
 devices of whatever network namespace, maps, and the directory itself. In this network namespace also filters of
 clsact that a daemon that was killed has left, their qdisc if nobody else has a filter there, and addresses that
-`serve --local-address` has made. Other agents' programs stay. What was removed is printed.
+`serve --local-address` has made. Other agents' programs stay. What was removed is printed; so is that no pins were looked for, where
+the directory is not on a bpffs.
 
 Examples:
   On a node from which hopzero was removed:
@@ -30,8 +31,8 @@ Examples:
   Although a daemon is alive: it lets go of its devices within a second, and attaches to nothing any more:
     hopzero detach --force
 
-Exit status: 0, also when there was nothing; 1 when a daemon is alive, or something cannot be removed; 2 on a wrong
-command line.";
+Exit status: 0, also when there was nothing; 1 when a daemon is alive, or something cannot be removed or looked at; 2 on a
+wrong command line.";
 
 /// Remove what was pinned in the kernel, without a daemon.
 #[derive(Debug, Parser)]
@@ -61,7 +62,10 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
         removed.to_string()
     };
     io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(match removed.not_looked_at {
+        Some(_) => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    })
 }
 
 /// A filter of clsact does not say whose it is: there the control socket does. (Pins are asked by [`detach`].)

@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("pins::detach_beside_a_daemon", beside_a_daemon),
         Test::new("pins::detach_nothing", nothing),
         Test::new("pins::not_a_bpffs", not_a_bpffs),
+        Test::new("pins::detach_without_a_bpffs", without_a_bpffs),
         Test::new("pins::a_device_that_is_gone", device_gone),
         Test::new("pins::another_hook", another_hook),
         Test::new("pins::clsact_of_a_successor", clsact_of_a_successor),
@@ -173,6 +174,39 @@ fn not_a_bpffs() -> Result<()> {
         status == "exit 1" && said.contains("not on a bpffs"),
         "{status} {said}"
     );
+    Ok(())
+}
+
+/// What is there without any pin goes all the same: a killed daemon's filter and address.
+fn without_a_bpffs() -> Result<()> {
+    let (world, home) = (World::new()?, Home::shop()?);
+    let before = seen(&world)?;
+    let arguments = [
+        "--local-address",
+        "169.254.20.10",
+        "--attach",
+        NODE_DEVICE,
+        "--hook",
+        "clsact",
+    ];
+    let command = home.serve(&world.network.node, &arguments)?;
+    let daemon = Daemon::spawn(command, &home)?.ready()?;
+    daemon.stop(libc::SIGKILL)?;
+    ensure!(filters(&world.network.node)?.contains("hopzero_tc"));
+    let elsewhere = home.path().join("pins").display().to_string();
+    let (said, status) = world.detach_at(&home, &elsewhere, &[])?;
+    println!("{said}");
+    for expected in [
+        "pins: not looked at",
+        "mount -t bpf",
+        "filters of clsact: 1",
+        "addresses: 1",
+    ] {
+        ensure!(said.contains(expected), "no {expected:?} in {said}");
+    }
+    ensure!(status == "exit 1", "{status}: pins may be left");
+    let after = seen(&world)?;
+    ensure!(after == before, "{after}\nnot as before:\n{before}");
     Ok(())
 }
 

@@ -34,6 +34,8 @@ pub struct Removed {
     pub addresses: usize,
     /// Whether the directory itself is gone.
     pub directory: bool,
+    /// Why pins could not be looked for.
+    pub not_looked_at: Option<String>,
 }
 
 impl Removed {
@@ -51,14 +53,22 @@ impl fmt::Display for Removed {
             filters,
             addresses,
             directory,
+            not_looked_at,
         } = self;
-        writeln!(f, "links: {links}")?;
-        writeln!(f, "directories of maps and programs: {generations}")?;
+        if let Some(why) = not_looked_at {
+            writeln!(f, "pins: not looked at: {why}")?;
+        } else {
+            writeln!(f, "links: {links}")?;
+            writeln!(f, "directories of maps and programs: {generations}")?;
+        }
         writeln!(f, "filters of clsact: {}", filters.len())?;
         for filter in filters {
             writeln!(f, "  {filter}")?;
         }
         writeln!(f, "addresses: {addresses}")?;
+        if not_looked_at.is_some() {
+            return Ok(());
+        }
         let directory = if *directory { "removed" } else { "not empty" };
         writeln!(f, "directory: {directory}")
     }
@@ -160,12 +170,19 @@ pub fn unpin(root: &Path, force: bool) -> Result<Removed, PinError> {
     Ok(removed)
 }
 
-/// The same, and filters of clsact and addresses of ours in this network namespace.
+/// The same, and filters of clsact and addresses of ours in this network namespace. Where no bpffs is mounted these are removed all the
+/// same, and it is said that no pins were looked for.
 ///
 /// # Errors
-/// Those of [`unpin`]; the kernel refuses.
+/// Those of [`unpin`] but for that; the kernel refuses.
 pub fn detach(root: &Path, force: bool) -> Result<Removed, PinError> {
-    let removed = unpin(root, force)?;
+    let removed = match unpin(root, force) {
+        Err(error @ PinError::NotBpffs { .. }) => Removed {
+            not_looked_at: Some(error.to_string()),
+            ..Removed::default()
+        },
+        unpinned => unpinned?,
+    };
     let node = Path::new("this node");
     Ok(Removed {
         filters: filters()?,
