@@ -84,7 +84,8 @@ fn with_each_option(binary: &Path) -> Result<()> {
         );
         ensure!(!log.contains("panicked"), "{log}");
         // Its kind is not there, which is said and holds nothing up.
-        let definition = "CustomResourceDefinition serviceimports.multicluster.x-k8s.io is not installed";
+        let definition =
+            "CustomResourceDefinition serviceimports.multicluster.x-k8s.io is not installed";
         ensure!(
             log.contains(definition) == options.contains("multicluster"),
             "{options:?}: {log}"
@@ -98,10 +99,7 @@ fn without_each_verb(binary: &Path) -> Result<()> {
     plane.define_imports()?;
     let whole = Case::new(&plane, binary, "whole", OPTIONS[MOST])?.role()?;
     let all = verbs(&whole);
-    ensure!(
-        all.len() == 10,
-        "list and watch of five resources: {all:?}"
-    );
+    ensure!(all.len() == 10, "list and watch of five resources: {all:?}");
     for (index, (resource, verb)) in all.iter().enumerate() {
         let case = Case::new(&plane, binary, &format!("less-{index}"), OPTIONS[MOST])?;
         case.allow(&without(&whole, resource, verb))?;

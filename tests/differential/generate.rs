@@ -40,7 +40,13 @@ pub fn zone(random: &mut Random) -> Zone {
         &[][..],
         &["clusterset.local."],
         &["other.example.", "ns.svc.cluster.local."],
-        &["clusterset.local.", "a.example.", "b.example.", "cluster.example.", "x.a.example."],
+        &[
+            "clusterset.local.",
+            "a.example.",
+            "b.example.",
+            "cluster.example.",
+            "x.a.example.",
+        ],
     ]);
     world::zone_with(&manifests(random), others)
 }
@@ -110,8 +116,13 @@ fn import(yaml: &mut String, service: &str, index: usize, random: &mut Random) {
         )
         .expect("a string");
         for endpoint in 0..random.of(&[1, 2, 14, 40]) {
-            let address = format!("10.{}.{}.{endpoint}", 120 + index, cluster.len() + endpoint % 2);
-            writeln!(yaml, "- {{addresses: [{address}], hostname: h{endpoint}}}").expect("a string");
+            let address = format!(
+                "10.{}.{}.{endpoint}",
+                120 + index,
+                cluster.len() + endpoint % 2
+            );
+            writeln!(yaml, "- {{addresses: [{address}], hostname: h{endpoint}}}")
+                .expect("a string");
         }
     }
 }

@@ -12,11 +12,23 @@ const IMPORTS: [(&str, &str, &str); 14] = [
         "dual",
         "type: ClusterSetIP, ips: ['fd00:97::2', 10.97.0.2], ports: [{name: http, port: 80, protocol: TCP}, {name: dns, port: 53, protocol: UDP}]",
     ),
-    ("ns-1", "six", "type: ClusterSetIP, ips: ['fd00:97::3'], HTTP"),
-    ("ns-1", "unnamed", "type: ClusterSetIP, ips: [10.97.0.4], ports: [{port: 8080, protocol: TCP}]"),
+    (
+        "ns-1",
+        "six",
+        "type: ClusterSetIP, ips: ['fd00:97::3'], HTTP",
+    ),
+    (
+        "ns-1",
+        "unnamed",
+        "type: ClusterSetIP, ips: [10.97.0.4], ports: [{port: 8080, protocol: TCP}]",
+    ),
     // No address has been given to it yet.
     ("ns-1", "bare", "type: ClusterSetIP, ips: [], HTTP"),
-    ("ns-1", "portless", "type: ClusterSetIP, ips: [10.97.0.5], ports: []"),
+    (
+        "ns-1",
+        "portless",
+        "type: ClusterSetIP, ips: [10.97.0.5], ports: []",
+    ),
     ("ns-1", "set", "type: ClusterSetIP, ips: [10.97.0.6], HTTP"),
     ("ns-1", "db", "type: Headless, HTTP"),
     ("ns-1", "db6", "type: Headless, HTTP"),
@@ -26,7 +38,11 @@ const IMPORTS: [(&str, &str, &str); 14] = [
     ("ns-2", "web", "type: ClusterSetIP, ips: [10.97.0.8], HTTP"),
     ("ns-2", "db", "type: Headless, HTTP"),
     // As long as names can be.
-    ("ns-1", "l23456789012345678901234567890123456789012345678901234567890123", "type: ClusterSetIP, ips: [10.97.0.9], HTTP"),
+    (
+        "ns-1",
+        "l23456789012345678901234567890123456789012345678901234567890123",
+        "type: ClusterSetIP, ips: [10.97.0.9], HTTP",
+    ),
 ];
 
 /// Namespace, import, cluster, family, endpoints.
@@ -38,15 +54,51 @@ const SLICES: [(&str, &str, &str, &str, &str); 9] = [
         "IPv4",
         "[{addresses: [10.250.0.1], hostname: a}, {addresses: [10.250.0.2]}, {addresses: [10.250.0.3], hostname: notready, conditions: {ready: false}}]",
     ),
-    ("ns-1", "db", "west", "IPv4", "[{addresses: [10.250.1.1], hostname: a}, {addresses: [10.250.1.2], hostname: b}]"),
-    ("ns-1", "db", "away", "IPv4", "[{addresses: [10.250.2.1], hostname: a, conditions: {ready: false}}]"),
-    ("ns-1", "db6", "west", "IPv6", "[{addresses: ['fd00:250::1'], hostname: a}, {addresses: ['fd00:250::']}]"),
-    ("ns-1", "set", "east", "IPv4", "[{addresses: [10.250.3.1], hostname: a}, {addresses: [10.250.3.2]}]"),
+    (
+        "ns-1",
+        "db",
+        "west",
+        "IPv4",
+        "[{addresses: [10.250.1.1], hostname: a}, {addresses: [10.250.1.2], hostname: b}]",
+    ),
+    (
+        "ns-1",
+        "db",
+        "away",
+        "IPv4",
+        "[{addresses: [10.250.2.1], hostname: a, conditions: {ready: false}}]",
+    ),
+    (
+        "ns-1",
+        "db6",
+        "west",
+        "IPv6",
+        "[{addresses: ['fd00:250::1'], hostname: a}, {addresses: ['fd00:250::']}]",
+    ),
+    (
+        "ns-1",
+        "set",
+        "east",
+        "IPv4",
+        "[{addresses: [10.250.3.1], hostname: a}, {addresses: [10.250.3.2]}]",
+    ),
     ("ns-1", "web", "east", "IPv4", "[]"),
     ("ns-2", "db", "east", "IPv4", "[{addresses: [10.250.4.1]}]"),
     // Of no import.
-    ("ns-2", "orphan", "east", "IPv4", "[{addresses: [10.250.5.1], hostname: a}]"),
-    ("ns-1", "gone", "east", "IPv4", "[{addresses: [10.250.6.1], hostname: a}]"),
+    (
+        "ns-2",
+        "orphan",
+        "east",
+        "IPv4",
+        "[{addresses: [10.250.5.1], hostname: a}]",
+    ),
+    (
+        "ns-1",
+        "gone",
+        "east",
+        "IPv4",
+        "[{addresses: [10.250.6.1], hostname: a}]",
+    ),
 ];
 
 /// One that is deleted again.
@@ -80,9 +132,23 @@ pub fn objects() -> String {
 /// Names in both domains, one a line; those of services of the cluster's own, too.
 pub fn names() -> String {
     let mut names: Vec<String> = [
-        "", "svc", "pod", "ns-1.svc", "ns-2.svc", "ns-99.svc", "dns-version", "dns",
-        "s-1.ns-1.svc", "s-4.ns-1.svc", "_http._tcp.s-1.ns-1.svc", "s-9.ns-2.svc", "none.ns-1.svc",
-        "web.ns-99.svc", "1-2-3-4.ns-1.pod", "ns-1.pod", "a.b.c.d.e.f.svc",
+        "",
+        "svc",
+        "pod",
+        "ns-1.svc",
+        "ns-2.svc",
+        "ns-99.svc",
+        "dns-version",
+        "dns",
+        "s-1.ns-1.svc",
+        "s-4.ns-1.svc",
+        "_http._tcp.s-1.ns-1.svc",
+        "s-9.ns-2.svc",
+        "none.ns-1.svc",
+        "web.ns-99.svc",
+        "1-2-3-4.ns-1.pod",
+        "ns-1.pod",
+        "a.b.c.d.e.f.svc",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -100,17 +166,37 @@ pub fn names() -> String {
         }
     }
     for number in 1..9 {
-        let _ = writeln!(lines, "{number}.0.97.10.in-addr.arpa\n1.{number}.250.10.in-addr.arpa");
+        let _ = writeln!(
+            lines,
+            "{number}.0.97.10.in-addr.arpa\n1.{number}.250.10.in-addr.arpa"
+        );
     }
     lines
 }
 
 fn around(own: &str) -> Vec<String> {
     let before = [
-        "", "_http._tcp.", "_dns._udp.", "_tcp.", "a.east.", "a.west.", "b.west.", "b.east.",
-        "notready.east.", "a.away.", "east.", "a.", "10-250-0-2.east.", "10-250-0-2.west.",
-        "10-250-1-1.west.", "10-250-3-2.east.", "fd00-250--0.west.", "10-250-4-1.east.", "x.a.east.",
-        "_http.east.", "a._tcp.",
+        "",
+        "_http._tcp.",
+        "_dns._udp.",
+        "_tcp.",
+        "a.east.",
+        "a.west.",
+        "b.west.",
+        "b.east.",
+        "notready.east.",
+        "a.away.",
+        "east.",
+        "a.",
+        "10-250-0-2.east.",
+        "10-250-0-2.west.",
+        "10-250-1-1.west.",
+        "10-250-3-2.east.",
+        "fd00-250--0.west.",
+        "10-250-4-1.east.",
+        "x.a.east.",
+        "_http.east.",
+        "a._tcp.",
     ];
     before.iter().map(|label| format!("{label}{own}")).collect()
 }

@@ -126,7 +126,11 @@ fn text(report: &Report) -> String {
         row("cluster", name, &count.to_string());
     }
     if objects.service_imports > 0 {
-        row("cluster", "service imports", &objects.service_imports.to_string());
+        row(
+            "cluster",
+            "service imports",
+            &objects.service_imports.to_string(),
+        );
     }
     if !cluster.watches.is_empty() {
         let age = cluster

@@ -20,7 +20,8 @@ pub use addresses::{Addresses, Owner, common_prefix_bits};
 pub use counts::Counts;
 pub use pods::Pods;
 pub use slim::{
-    Host, IMPORT_NAME_LABEL, Port, Protocol, SERVICE_NAME_LABEL, Service, Slice, address_label, is_label,
+    Host, IMPORT_NAME_LABEL, Port, Protocol, SERVICE_NAME_LABEL, Service, Slice, address_label,
+    is_label,
 };
 pub use touched::Touched;
 pub use view::ServiceView;

@@ -165,7 +165,7 @@ impl Zone {
         });
         let ours = target.filter(|target| self.config.zones().any(|zone| zone.zone_of(target)));
         let ours = ours.map(|target| OwnerName::new(&target));
-        if ours.is_some() || !self.aliases.is_empty()         {
+        if ours.is_some() || !self.aliases.is_empty() {
             for domain in self.apexes.domains(false) {
                 if let Some(alias) = domain.spell(&[service, namespace, "svc"]) {
                     self.aliases.set(&alias, ours.clone());

@@ -115,9 +115,7 @@ impl Zone {
                 }
                 self.pointer(address, owners).map(Held::Pointer)
             }
-            Subject::Prefix(_) => {
-                (!self.apexes.domains_have(owner)).then_some(Held::Nothing)
-            }
+            Subject::Prefix(_) => (!self.apexes.domains_have(owner)).then_some(Held::Nothing),
             _ if !self.apexes.get(number).is_domain => None,
             Subject::Service(name) => self.own_addresses(name).map(Held::Addresses),
             Subject::Endpoint(name, host) => {

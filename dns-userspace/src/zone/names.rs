@@ -142,7 +142,9 @@ impl Zone {
                 names.extend(above);
                 // With its last endpoint, or its first, the service itself may go or come.
                 if self.config.shown.ignore_empty_service
-                    && let Some(view) = self.state_of(domain.is_imported).service(namespace, service)
+                    && let Some(view) = self
+                        .state_of(domain.is_imported)
+                        .service(namespace, service)
                 {
                     names.extend(domain.spell(&[service, namespace, "svc"]));
                     for (protocol, port) in view.named_ports() {
@@ -226,11 +228,9 @@ impl ZoneConfig {
         self.name(&[service, namespace, "svc"])
     }
 
-    /// Every zone: the origin, the reverse zones, the others.
+    /// Every zone: the domains, the reverse zones.
     pub fn zones(&self) -> impl Iterator<Item = &Name> {
-        std::iter::once(&self.origin)
-            .chain(&self.reverse)
-            .chain(&self.others)
+        self.domains().chain(&self.reverse)
     }
 
     /// The zones that hold services.

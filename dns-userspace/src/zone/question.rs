@@ -83,7 +83,7 @@ pub struct Apex {
     is_reverse: bool,
 }
 
-/// All zones of ours: the origin, reverse zones, others.
+/// All zones of ours: the origin, other domains, reverse zones.
 #[derive(Clone, Debug)]
 pub struct Apexes(Vec<Apex>);
 
@@ -211,7 +211,13 @@ fn forward(wire: &[u8], relative: usize, is_imported: bool) -> Subject<'_> {
             (Some(protocol), Some(port)) => Subject::Port(named(ns, service), protocol, port),
             (None, None) if is_imported => {
                 let cluster = Some(label);
-                Subject::Endpoint(named(ns, service), Host { cluster, label: port })
+                Subject::Endpoint(
+                    named(ns, service),
+                    Host {
+                        cluster,
+                        label: port,
+                    },
+                )
             }
             _ => Subject::Nothing,
         },

@@ -12,12 +12,7 @@ use hickory_proto::rr::Name;
 
 /// `label` of a name below `zone`, without the `kubernetes/` before it; `None` if it has no such form, or there is no
 /// such label.
-pub(super) fn of_name(
-    name: &Name,
-    zone: &Name,
-    is_imported: bool,
-    label: &str,
-) -> Option<String> {
+pub(super) fn of_name(name: &Name, zone: &Name, is_imported: bool, label: &str) -> Option<String> {
     let labels = name.iter().len().checked_sub(zone.iter().len())?;
     let labels: Vec<String> = (name.iter().take(labels))
         .map(|label| String::from_utf8_lossy(label).to_lowercase())
@@ -120,7 +115,11 @@ mod tests {
         ] {
             let full = Name::from_ascii(format!("{name}.clusterset.local.")).unwrap();
             let found = labels.map(|label| of_name(&full, &zone, true, label));
-            assert_eq!(found, expected.map(|value| Some(value.to_owned())), "{name}");
+            assert_eq!(
+                found,
+                expected.map(|value| Some(value.to_owned())),
+                "{name}"
+            );
         }
     }
 }

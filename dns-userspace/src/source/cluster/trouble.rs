@@ -91,9 +91,7 @@ impl fmt::Display for Trouble {
             Self::Unsupported(what)
             | Self::Unknown(what)
             | Self::Failing(what)
-            | Self::Unreachable(what) => {
-                f.write_str(what)
-            }
+            | Self::Unreachable(what) => f.write_str(what),
             Self::NotInstalled(definition) => write!(
                 f,
                 "the CustomResourceDefinition {definition} is not installed: there are no such objects until it is. \

@@ -335,7 +335,10 @@ fn every_domain_has_the_services_and_denies_what_it_has_not() {
     };
     let expected = addresses("web.shop.svc.cluster.local.");
     assert!(expected.is_some());
-    for text in ["web.shop.svc.a.b.cluster.local.", "web.shop.svc.example.org."] {
+    for text in [
+        "web.shop.svc.a.b.cluster.local.",
+        "web.shop.svc.example.org.",
+    ] {
         assert_eq!(addresses(text), expected, "{text}");
         assert!(names.contains(&name(text)), "{text}");
     }

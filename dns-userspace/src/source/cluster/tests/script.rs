@@ -417,12 +417,7 @@ fn import(name: &str, address: &str) -> ((String, String), Value) {
     (key, object)
 }
 
-fn imported(
-    name: &str,
-    of: &str,
-    cluster: &str,
-    addresses: &[&str],
-) -> ((String, String), Value) {
+fn imported(name: &str, of: &str, cluster: &str, addresses: &[&str]) -> ((String, String), Value) {
     let (key, mut object) = slice(name, of, "somebody", addresses);
     object["metadata"]["labels"] = json!({BY: "somebody",
         "multicluster.kubernetes.io/service-name": of,
