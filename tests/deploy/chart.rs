@@ -273,6 +273,8 @@ fn serve_beside() -> Result<()> {
 
 const OWN: &str = ".:53 {\n    kubernetes cluster.local {\n        pods verified\n    }\n}\n";
 
+const IMPORTS: &str = ".:53 {\n    kubernetes cluster.local clusterset.local {\n        multicluster clusterset.local\n    }\n}\n";
+
 fn serve_corefile() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("Corefile");
@@ -355,7 +357,11 @@ fn has(subcommand: &str, option: &str) -> Result<bool> {
 
 fn rbac() -> Result<()> {
     let verified = ["--set", "serve.pods=verified"];
-    let imports = ["--set-string", IMPORTS];
+    let own = tempfile::tempdir()?;
+    let imports = own.path().join("Corefile");
+    fs::write(&imports, IMPORTS)?;
+    let imports = format!("serve.corefile={}", imports.display());
+    let imports = ["--set-file", &imports];
     for arguments in [
         &SERVE[..],
         &[&SERVE[..], &verified].concat(),

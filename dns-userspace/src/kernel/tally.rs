@@ -62,7 +62,7 @@ impl Tally {
         let zone = self.zones.iter().find(|(at, _)| Some(*at) == place);
         let owners = match zone {
             Some((_, zone)) => self.owners.iter().find(|(apex, _)| apex == zone),
-            // A reverse zone that the programs have no place for: one of the last.
+            // A zone that the programs have no place for, nearly always a reverse one: one of the last.
             None => self.owners.last(),
         };
         let owner = owners.and_then(|(_, of_families)| of_families[usize::from(answer.v6)].clone());

@@ -228,11 +228,9 @@ impl ZoneConfig {
         self.name(&[service, namespace, "svc"])
     }
 
-    /// Every zone: the origin, the reverse zones, the others.
+    /// Every zone: the domains, the reverse zones.
     pub fn zones(&self) -> impl Iterator<Item = &Name> {
-        std::iter::once(&self.origin)
-            .chain(&self.reverse)
-            .chain(&self.others)
+        self.domains().chain(&self.reverse)
     }
 
     /// The zones that hold services.

@@ -83,7 +83,7 @@ pub struct Apex {
     is_reverse: bool,
 }
 
-/// All zones of ours: the origin, reverse zones, others.
+/// All zones of ours: the origin, other domains, reverse zones.
 #[derive(Clone, Debug)]
 pub struct Apexes(Vec<Apex>);
 
@@ -200,13 +200,16 @@ fn forward(wire: &[u8], relative: usize, is_imported: bool) -> Subject<'_> {
         ["pod", ..] => Subject::Pods(false),
         ["svc", ns] => Subject::Namespace(ns),
         ["svc", ns, service] => Subject::Service(named(ns, service)),
-        ["svc", ns, service, label] => match protocol(label) {
-            Some(protocol) => Subject::Protocol(named(ns, service), protocol),
-            None => {
-                let cluster = None;
-                Subject::Endpoint(named(ns, service), Host { cluster, label })
-            }
-        },
+        ["svc", ns, service, label] => {
+            let endpoint = Host {
+                cluster: None,
+                label,
+            };
+            protocol(label).map_or(
+                Subject::Endpoint(named(ns, service), endpoint),
+                |protocol| Subject::Protocol(named(ns, service), protocol),
+            )
+        }
         ["svc", ns, service, label, port] => match (protocol(label), port.strip_prefix('_')) {
             (Some(protocol), Some(port)) => Subject::Port(named(ns, service), protocol, port),
             (None, None) if is_imported => {

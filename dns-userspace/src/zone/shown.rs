@@ -10,6 +10,10 @@ use crate::{
 };
 
 /// What is shown; by default all services and endpoints, and no pods.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the directive, and they do not depend on one another"
+)]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shown {
     /// These namespaces; none: all.

@@ -22,6 +22,7 @@ pub mod passes;
 pub mod rotation;
 pub mod world;
 
+use hickory_proto::rr::Name;
 use hopzero_common::{
     counter::{Answer, Counted, Hook},
     reason::Reason,
@@ -91,6 +92,18 @@ impl Case {
     /// # Errors
     /// The difference, readable.
     pub fn judge(&self, outcome: &Outcome) -> Result<(), String> {
+        self.judge_among(outcome, &world::place_of)
+    }
+
+    /// The same, where the programs have other zones at other places.
+    ///
+    /// # Errors
+    /// The difference, readable.
+    pub fn judge_among(
+        &self,
+        outcome: &Outcome,
+        place_of: &dyn Fn(&Name) -> Option<usize>,
+    ) -> Result<(), String> {
         let (answered, reason, packet) = match &self.expect {
             Expect::Pass(reason) => (false, *reason, &self.packet),
             Expect::Answer(packet) | Expect::Rotated(packet) => (true, Reason::Answered, packet),
@@ -103,7 +116,7 @@ impl Case {
             ));
         }
         if answered {
-            let expected = counted_as(&self.packet, &outcome.packet);
+            let expected = counted_as(&self.packet, &outcome.packet, place_of);
             let counted = outcome.counted.answer.map(|answer| Answer {
                 hook: expected.hook,
                 ..answer
@@ -135,7 +148,7 @@ impl Case {
 }
 
 /// As what an answer must be counted, but for the hook, from the bytes of query and answer.
-fn counted_as(packet: &[u8], answer: &[u8]) -> Answer {
+fn counted_as(packet: &[u8], answer: &[u8], place_of: &dyn Fn(&Name) -> Option<usize>) -> Answer {
     let dns = build::dns_of(packet);
     let (query, reply) = (&packet[dns..], &answer[dns..]);
     let name_len = query[12..].iter().position(|byte| *byte == 0);
@@ -143,7 +156,7 @@ fn counted_as(packet: &[u8], answer: &[u8]) -> Answer {
     let opt_flags = tail + 4 + 7;
     Answer {
         hook: Hook::Tc,
-        zone: world::place_of(&build::question_of(packet)),
+        zone: place_of(&build::question_of(packet)),
         qtype: Some(u16::from_be_bytes([query[tail], query[tail + 1]]))
             .filter(|qtype| TYPES_TOLD.contains(qtype)),
         v6: packet[12 + build::tag_len(packet)] == 0x86,

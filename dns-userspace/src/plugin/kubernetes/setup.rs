@@ -81,7 +81,7 @@ pub(in super::super) fn setup(
     let mut all = vec![config.origin.clone()];
     all.extend(config.others.iter().chain(&config.reverse).cloned());
     let cluster = builder.environment.cluster(config).map_err(|error| {
-        let remedy = "a restart for other namespaces, labels, pods or endpoints";
+        let remedy = "a restart for other namespaces, labels, pods, endpoints or imported services";
         Fault::new(directive.span(), error.to_string(), remedy)
     })?;
     builder.plugins.push(Box::new(Kubernetes {

@@ -76,7 +76,8 @@ fn configs() -> impl Strategy<Value = ZoneConfig> {
                 (imports, "clusterset.local."),
             ]
             .into_iter()
-            .filter_map(|(is_there, zone)| is_there.then(|| name(zone)))
+            .filter(|(is_there, _)| *is_there)
+            .map(|(_, zone)| name(zone))
             .collect(),
             multicluster: (imports.then(|| name("clusterset.local.")).into_iter()).collect(),
             shown: Shown {
