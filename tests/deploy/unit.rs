@@ -3,6 +3,7 @@
 use std::{path::Path, process::Command};
 
 use anyhow::{Result, ensure};
+use hopzero::sandbox::capabilities::NEEDED;
 use hopzero_tests::harness::Test;
 
 use crate::render;
@@ -16,6 +17,7 @@ pub fn tests() -> Vec<Test> {
     vec![
         Test::new("systemd takes the unit", verified).unless(missing.clone()),
         Test::new("the unit has few privileges", hardened).unless(missing),
+        Test::new("the unit has the daemon's capabilities", capabilities),
     ]
 }
 
@@ -51,5 +53,16 @@ fn hardened() -> Result<()> {
         "{said}{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    Ok(())
+}
+
+/// Those that the daemon would keep, and no others.
+fn capabilities() -> Result<()> {
+    let unit = std::fs::read_to_string(render::deploy().join("systemd/hopzero.service"))?;
+    let names = NEEDED.map(|row| row.name).join(" ");
+    for line in ["AmbientCapabilities", "CapabilityBoundingSet"] {
+        let expected = format!("{line}={names}");
+        ensure!(unit.lines().any(|line| line == expected), "no {expected}");
+    }
     Ok(())
 }
