@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod logging;
 pub mod plugin;
 pub mod publisher;
+pub mod sandbox;
 pub mod server;
 pub mod socket;
 pub mod source;

@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
+use hopzero::sandbox::capabilities::NEEDED;
 use hopzero_tests::{daemon, harness::Test};
 
 use crate::render;
@@ -18,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("systemd takes the unit with the page's drop-in", pinned).unless(missing.clone()),
         Test::new("the unit has few privileges", hardened).unless(missing),
         Test::new("the daemon takes the unit's command line", command_line),
+        Test::new("the unit has the daemon's capabilities", capabilities),
     ]
 }
 
@@ -122,5 +124,16 @@ fn hardened() -> Result<()> {
         "{said}{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    Ok(())
+}
+
+/// Those that the daemon would keep, and no others.
+fn capabilities() -> Result<()> {
+    let unit = std::fs::read_to_string(render::deploy().join("systemd/hopzero.service"))?;
+    let names = NEEDED.map(|row| row.name).join(" ");
+    for line in ["AmbientCapabilities", "CapabilityBoundingSet"] {
+        let expected = format!("{line}={names}");
+        ensure!(unit.lines().any(|line| line == expected), "no {expected}");
+    }
     Ok(())
 }

@@ -21,6 +21,7 @@ mod reload;
 mod residue;
 mod resolver;
 mod resync;
+mod sandbox;
 mod selftest;
 mod setup;
 mod silence;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         clsact::tests(),
         check::tests(),
         pins::tests(),
+        sandbox::tests(),
     ];
     harness::run_in_namespaces(tests.into_iter().flatten())
 }

@@ -86,6 +86,9 @@ impl Foreign {
     }
 }
 
+/// Programs of tcx are seen with CAP_SYS_ADMIN, which a daemon gives up.
+const UNCONFINED: [&str; 3] = ["--loadbalance", "off", "--no-sandbox"];
+
 fn says(value: &Value, words: &str) -> bool {
     let list = value.as_array().into_iter().flatten();
     list.filter_map(Value::as_str)
@@ -98,7 +101,7 @@ fn foreign_tcx_behind() -> Result<()> {
     let mut foreign = Foreign::new()?;
     let options = TcAttachOptions::TcxOrder(LinkOrder::default());
     let id = foreign.tc(&network.node, "foreign_ends", options)?;
-    let setup = Setup::of(network, Home::shop()?, "auto")?;
+    let setup = Setup::start(network, Home::shop()?, "auto", &UNCONFINED)?;
     let device = state(&setup.daemon, NODE_DEVICE)?;
     let name = format!("tcx foreign_ends (id {id})");
     ensure!(
@@ -115,7 +118,7 @@ fn foreign_tcx_behind() -> Result<()> {
 
 /// It comes later, in front of ours, and takes the queries: the next mode is taken.
 fn foreign_tcx_in_front() -> Result<()> {
-    let setup = Setup::of(Network::new()?, Home::shop()?, "auto")?;
+    let setup = Setup::start(Network::new()?, Home::shop()?, "auto", &UNCONFINED)?;
     setup.by_kernel()?;
     let mut foreign = Foreign::new()?;
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
@@ -220,7 +223,7 @@ fn foreign_xdp() -> Result<()> {
     let network = Network::new()?;
     let mut foreign = Foreign::new()?;
     let id = foreign.xdp(&network.node)?;
-    let name = format!("xdp-generic foreign_xdp (id {id})");
+    let name = format!("xdp-generic id {id}");
     let home = Home::shop()?;
     let arguments = [listen(), attach("xdp-generic")].concat();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -15,6 +15,8 @@ use std::{fmt::Display, net::SocketAddr, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
+use crate::sandbox::{self, capabilities::Needs};
+
 /// Where `serve` listens and `query` asks, unless told otherwise. No privilege is needed for it.
 const SERVER_DEFAULT: &str = "127.0.0.1:1053";
 
@@ -91,8 +93,28 @@ fn usage<A: CommandFactory>(command: &'static str, kind: ErrorKind, message: imp
     A::command().bin_name(command).error(kind, message).exit()
 }
 
-/// Runs a daemon until it ends.
-fn run(daemon: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+/// What a daemon gives up at its start.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Privileges")]
+struct SandboxArgs {
+    /// Keep every capability and system call, for debugging; else those that are not needed are given up at the start
+    /// (docs/security.md). A kubeconfig that runs a command for its credentials needs it.
+    #[arg(long)]
+    no_sandbox: bool,
+}
+
+/// Gives up what `needs` does not say, and runs a daemon until it ends.
+fn run(
+    sandbox: &SandboxArgs,
+    needs: Needs,
+    daemon: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<ExitCode> {
+    if sandbox.no_sandbox {
+        tracing::warn!("--no-sandbox: capabilities and system calls that are not needed are kept");
+    } else {
+        // Before the runtime, which makes threads.
+        sandbox::enter(needs)?;
+    }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?

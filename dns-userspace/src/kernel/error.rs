@@ -3,9 +3,9 @@
 use std::io;
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
-use caps::{CapSet, Capability};
 
 use super::PinError;
+use crate::sandbox::capabilities::{self, Needs};
 
 /// Why the kernel does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -200,38 +200,17 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The capabilities, what each is for, and why not fewer: without `CAP_PERFMON` the verifier allows no pointer
-/// arithmetic with unknown offsets, and a name has an unknown length.
-const NEEDED: [(Capability, &str, &str); 3] = [
-    (
-        Capability::CAP_BPF,
-        "CAP_BPF",
-        "loading programs and making maps",
-    ),
-    (
-        Capability::CAP_NET_ADMIN,
-        "CAP_NET_ADMIN",
-        "attaching to a network device",
-    ),
-    (
-        Capability::CAP_PERFMON,
-        "CAP_PERFMON",
-        "a program with variable packet offsets",
-    ),
-];
+/// What answering in the kernel takes.
+const KERNEL: Needs = Needs {
+    kernel: true,
+    addresses: false,
+    sockets: false,
+};
 const SETCAP: &str = "cap_bpf,cap_net_admin,cap_perfmon";
 
-/// Those that this process lacks, each with what it is for.
+/// The capabilities that this process lacks, each with what it is for.
 pub(super) fn missing_capabilities() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
-    (NEEDED.into_iter())
-        .filter(move |(capability, ..)| {
-            // CAP_SYS_ADMIN contains the two that were split from it in Linux 5.8.
-            let contained = *capability != Capability::CAP_NET_ADMIN
-                && held.contains(&Capability::CAP_SYS_ADMIN);
-            !contained && !held.contains(capability)
-        })
-        .map(|(_, name, purpose)| (name, purpose))
+    capabilities::missing(KERNEL).map(|row| (row.name, row.why))
 }
 
 /// Names the first capability that is missing.

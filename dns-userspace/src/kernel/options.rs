@@ -67,6 +67,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether anything is to be attached to.
+    pub fn attaches(&self) -> bool {
+        !self.devices.is_empty() || self.pods.is_some()
+    }
+
     /// Whether answers by XDP on a device are limited.
     pub(super) fn limits(&self, device: &str) -> bool {
         let trusted = self.trusted.iter().any(|trusted| trusted == device);

@@ -13,7 +13,10 @@ use super::serve::{
     KernelArgs, kernel,
     source::{NO_SOURCE, SourceArgs},
 };
-use crate::logging::{self, LogFormat};
+use crate::{
+    logging::{self, LogFormat},
+    sandbox::capabilities::Needs,
+};
 
 const AFTER_HELP: &str = "\
 There is no server: what the programs do not answer goes on, byte for byte, to where it would go without
@@ -80,6 +83,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     kernel: KernelArgs,
+
+    #[command(flatten)]
+    sandbox: super::SandboxArgs,
 }
 
 /// An object of a cluster.
@@ -130,7 +136,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     let kernel = args.kernel.options(false)?;
     kernel::check_without_destination(&kernel)
         .unwrap_or_else(|error| usage(ErrorKind::MissingRequiredArgument, error));
-    if kernel.devices.is_empty() && kernel.pods.is_none() {
+    if !kernel.attaches() {
         usage(ErrorKind::MissingRequiredArgument, NOTHING_TO_ATTACH);
     }
     let is_given = !kernel.answer_for.is_empty();
@@ -154,7 +160,11 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         control: args.control,
         kernel,
     };
-    super::run(run::run(options))
+    let needs = Needs {
+        kernel: true,
+        ..Needs::default()
+    };
+    super::run(&args.sandbox, needs, run::run(options))
 }
 
 fn usage(kind: ErrorKind, message: impl std::fmt::Display) -> ! {

@@ -43,7 +43,7 @@ pub(in crate::cli) fn check_without_destination(options: &Options) -> Result<(),
 
 /// Prepares what the options ask for; `None` where they ask for nothing, or the build has no programs.
 pub(super) fn follower(options: Options) -> Result<Option<Follower>, KernelError> {
-    if options.devices.is_empty() && options.pods.is_none() {
+    if !options.attaches() {
         return Ok(None);
     }
     match Follower::new(options) {

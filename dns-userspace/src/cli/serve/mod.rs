@@ -26,6 +26,7 @@ use crate::{
     },
     logging::{self, LogFormat},
     plugin::builder::PORT_DEFAULT,
+    sandbox::capabilities::Needs,
     zone::ZoneConfig,
 };
 
@@ -124,6 +125,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     kernel: KernelArgs,
+
+    #[command(flatten)]
+    sandbox: super::SandboxArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -288,7 +292,12 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         rotate,
         kernel,
     };
-    super::run(run::run(options))
+    let needs = Needs {
+        kernel: options.kernel.attaches(),
+        addresses: !options.local.is_empty(),
+        sockets: true,
+    };
+    super::run(&args.sandbox, needs, run::run(options))
 }
 
 fn usage(kind: ErrorKind, message: impl std::fmt::Display) -> ! {

@@ -89,7 +89,7 @@ pub enum ConnectionError {
         reason: kube::config::KubeconfigError,
     },
     /// Keys or certificates do not fit.
-    #[error("no client for {access}: {reason}")]
+    #[error("no client for {access}: {reason}{}", remedy(reason))]
     Client {
         /// Which.
         access: Access,
@@ -265,6 +265,16 @@ async fn client(access: &Access, limits: Limits) -> Result<Client, ConnectionErr
         .with_layer(&tower::util::option_layer(in_flight))
         .with_layer(&tower::util::option_layer(rate))
         .build())
+}
+
+/// A program that gives credentials cannot be run by a daemon that may run none.
+fn remedy(reason: &kube::Error) -> &'static str {
+    match reason {
+        kube::Error::Auth(kube::client::AuthError::AuthExecStart(_)) => {
+            " (no program is run for credentials, unless with --no-sandbox; or give the user a token or a certificate)"
+        }
+        _ => "",
+    }
 }
 
 fn in_context(context: Option<&String>) -> String {
