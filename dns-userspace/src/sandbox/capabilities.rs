@@ -83,9 +83,12 @@ fn is_held(capability: Capability, held: &CapsHashSet) -> bool {
 fn kept(needs: Needs, held: &CapsHashSet) -> CapsHashSet {
     let rows = needed(needs).map(|row| row.capability);
     rows.filter(|capability| is_held(*capability, held))
-        .map(|capability| match held.contains(&capability) {
-            true => capability,
-            false => Capability::CAP_SYS_ADMIN,
+        .map(|capability| {
+            if held.contains(&capability) {
+                capability
+            } else {
+                Capability::CAP_SYS_ADMIN
+            }
         })
         .collect()
 }
