@@ -86,7 +86,7 @@ impl Foreign {
     }
 }
 
-/// Programs of tcx are seen with CAP_SYS_ADMIN, which a daemon gives up.
+/// Programs of tcx are seen with `CAP_SYS_ADMIN`, which a daemon gives up.
 const UNCONFINED: [&str; 3] = ["--loadbalance", "off", "--no-sandbox"];
 
 fn says(value: &Value, words: &str) -> bool {
