@@ -69,6 +69,14 @@ pub struct Port {
 }
 
 impl Port {
+    /// Those of a service that have a record, sorted.
+    fn all_of(ports: Option<&[objects::ServicePort]>) -> Box<[Self]> {
+        let ports = ports.unwrap_or_default().iter();
+        sorted(ports.filter_map(|port| {
+            Self::new(port.name.as_deref(), port.protocol.as_deref(), port.port)
+        }))
+    }
+
     fn new(name: Option<&str>, protocol: Option<&str>, number: i32) -> Option<Self> {
         // The owner's label is the name behind an underscore.
         let name = name
@@ -127,23 +135,17 @@ impl Service {
         if addresses.is_empty() {
             return None;
         }
-        let ports = sorted(spec.ports.iter().flatten().filter_map(|port| {
-            Port::new(port.name.as_deref(), port.protocol.as_deref(), port.port)
-        }));
+        let ports = Port::all_of(spec.ports.as_deref());
         Some(Self::ClusterIp { addresses, ports })
     }
-}
 
-impl Service {
     /// `None` is a `ServiceImport` that does not exist, as in `CoreDNS`: without ports, it is not one yet.
     pub fn from_import(import: &objects::ServiceImport) -> Option<Self> {
         let spec = import.spec.as_ref()?;
         if spec.type_.as_deref() == Some("Headless") {
             return Some(Self::Headless);
         }
-        let ports = sorted(spec.ports.iter().flatten().filter_map(|port| {
-            Port::new(port.name.as_deref(), port.protocol.as_deref(), port.port)
-        }));
+        let ports = Port::all_of(spec.ports.as_deref());
         let addresses = spec.ips.iter().flatten();
         let addresses = sorted(addresses.filter_map(|address| parse_address(address)));
         (!ports.is_empty()).then_some(Self::ClusterIp { addresses, ports })

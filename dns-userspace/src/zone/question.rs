@@ -187,6 +187,9 @@ fn forward(wire: &[u8], relative: usize, is_imported: bool) -> Subject<'_> {
         service,
         is_imported,
     };
+    let endpoint = |namespace, service, cluster, label| {
+        Subject::Endpoint(named(namespace, service), Host { cluster, label })
+    };
     match labels[..relative] {
         ["svc" | "dns"] => Subject::EmptyNonTerminal,
         ["dns-version"] => Subject::Version,
@@ -200,28 +203,14 @@ fn forward(wire: &[u8], relative: usize, is_imported: bool) -> Subject<'_> {
         ["pod", ..] => Subject::Pods(false),
         ["svc", ns] => Subject::Namespace(ns),
         ["svc", ns, service] => Subject::Service(named(ns, service)),
-        ["svc", ns, service, label] => {
-            let endpoint = Host {
-                cluster: None,
-                label,
-            };
-            protocol(label).map_or(
-                Subject::Endpoint(named(ns, service), endpoint),
-                |protocol| Subject::Protocol(named(ns, service), protocol),
-            )
-        }
+        ["svc", ns, service, label] => protocol(label)
+            .map_or(endpoint(ns, service, None, label), |protocol| {
+                Subject::Protocol(named(ns, service), protocol)
+            }),
         ["svc", ns, service, label, port] => match (protocol(label), port.strip_prefix('_')) {
             (Some(protocol), Some(port)) => Subject::Port(named(ns, service), protocol, port),
-            (None, None) if is_imported => {
-                let cluster = Some(label);
-                Subject::Endpoint(
-                    named(ns, service),
-                    Host {
-                        cluster,
-                        label: port,
-                    },
-                )
-            }
+            // The first label is the endpoint's, and the second its cluster.
+            (None, None) if is_imported => endpoint(ns, service, Some(label), port),
             _ => Subject::Nothing,
         },
         _ => Subject::Nothing,

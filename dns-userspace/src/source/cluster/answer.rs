@@ -20,9 +20,8 @@ use tokio_util::{
 };
 
 use super::{
-    api::{Event, LIST_END, Page, parse_version, version_of},
     connection::Connection,
-    held::key_of,
+    held::{Key, Version, key_of},
     protobuf::{self, Encoded},
     trouble::Trouble,
 };
@@ -34,6 +33,33 @@ const JSON: &str = "application/json";
 const METADATA: &str = ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 /// Of a page, a frame of a watch and an error; some MB are the most that the API server makes of one object.
 const BYTES_MAX: usize = 256 << 20;
+
+/// The annotation of the bookmark at the end of a streamed list.
+pub const LIST_END: &str = "k8s.io/initial-events-end";
+
+/// A part of a list.
+pub struct Page<T> {
+    /// What is in it.
+    pub items: Vec<T>,
+    /// Which version of the cluster the list shows.
+    pub version: Version,
+    /// How to ask for the next part.
+    pub next: Option<String>,
+}
+
+/// What a watch says.
+#[derive(Debug)]
+pub enum Event {
+    /// An object has come or changed.
+    Upsert(Object, Version),
+    /// An object has gone.
+    Delete(Key, Version),
+    /// Everything up to this version has been said; perhaps the end of a list that was streamed.
+    Bookmark(Version, bool),
+}
+
+/// A watch.
+pub type Events = BoxStream<'static, Result<Event, Trouble>>;
 
 /// How an answer is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +103,23 @@ fn page_of<K: Encoded>(encoding: Encoding, bytes: &Bytes) -> Result<Page<Object>
     }
 }
 
+impl<T> Page<T> {
+    /// The same of something else for each.
+    pub fn try_map<U>(self, map: impl FnMut(T) -> Result<U, Trouble>) -> Result<Page<U>, Trouble> {
+        let items = self.items.into_iter().map(map);
+        Ok(Page {
+            items: items.collect::<Result<_, _>>()?,
+            version: self.version,
+            next: self.next,
+        })
+    }
+}
+
 /// The events of a watch.
 pub async fn events<K: Encoded>(
     connection: &Connection,
     request: Asked,
-) -> Result<BoxStream<'static, Result<Event, Trouble>>, Trouble> {
+) -> Result<Events, Trouble> {
     let mut request = request.map_err(kube::Error::BuildRequest)?;
     // Events that are compressed one by one (Kubernetes 1.37) are more than the client can read.
     let headers = request.headers_mut();
@@ -93,10 +131,7 @@ pub async fn events<K: Encoded>(
     Ok(events_of::<K>(encoding, body))
 }
 
-fn events_of<K: Encoded>(
-    encoding: Encoding,
-    body: Body,
-) -> BoxStream<'static, Result<Event, Trouble>> {
+fn events_of<K: Encoded>(encoding: Encoding, body: Body) -> Events {
     let events = frames(encoding, body).filter_map(move |frame| {
         let event = match (frame, encoding) {
             (Ok(frame), Encoding::Protobuf) => Some(event_of_protobuf::<K>(frame)),
@@ -235,6 +270,17 @@ fn upsert<K: Encoded>(object: K) -> Result<Event, Trouble> {
 fn delete<K: Encoded>(object: K) -> Result<Event, Trouble> {
     let object = object.into();
     Ok(Event::Delete(key_of(&object), version_of(&object)?))
+}
+
+/// Its version.
+pub fn version_of(object: &Object) -> Result<Version, Trouble> {
+    parse_version(object.metadata().resource_version.as_deref())
+}
+
+fn parse_version(text: Option<&str>) -> Result<Version, Trouble> {
+    let text = text.unwrap_or_default();
+    text.parse()
+        .map_err(|_| Trouble::Malformed(format!("resourceVersion {text:?} is no number")))
 }
 
 fn malformed(error: &impl ToString) -> Trouble {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::stream::BoxStream;
 use kube::core::{
     Request,
     params::{ListParams, WatchParams},
@@ -10,7 +9,7 @@ use kube::core::{
 use tokio::time::timeout;
 
 use super::{
-    answer::{self, Asked},
+    answer::{self, Asked, Events, Page, version_of},
     connection::Connection,
     held::{Key, Version, key_of},
     protobuf::Encoded,
@@ -33,9 +32,6 @@ const WATCH_SECONDS: std::ops::Range<u32> = 40..50;
 /// a watch, and never come to the end of the list.
 const STREAMS_SINCE_MINOR: u32 = 32;
 
-/// The annotation of the bookmark at the end of a streamed list.
-pub const LIST_END: &str = "k8s.io/initial-events-end";
-
 /// One watch, as it is asked for.
 #[derive(Clone)]
 pub struct Api {
@@ -44,30 +40,6 @@ pub struct Api {
     /// What.
     pub watched: Watched,
 }
-
-/// A part of a list.
-pub struct Page<T> {
-    /// What is in it.
-    pub items: Vec<T>,
-    /// Which version of the cluster the list shows.
-    pub version: Version,
-    /// How to ask for the next part.
-    pub next: Option<String>,
-}
-
-/// What a watch says.
-#[derive(Debug)]
-pub enum Event {
-    /// An object has come or changed.
-    Upsert(Object, Version),
-    /// An object has gone.
-    Delete(Key, Version),
-    /// Everything up to this version has been said; perhaps the end of a list that was streamed.
-    Bookmark(Version, bool),
-}
-
-/// A watch.
-pub type Events = BoxStream<'static, Result<Event, Trouble>>;
 
 /// Waits for an answer of the API server.
 pub async fn within<T>(
@@ -114,8 +86,7 @@ impl Api {
 
     /// A page of a list of names and versions.
     pub async fn names(&self, next: Option<String>) -> Result<Page<(Key, Version)>, Trouble> {
-        let request =
-            Request::new(self.watched.resource.path).list_metadata(&self.list_params(next));
+        let request = Request::new(self.watched.resource.path).list(&self.list_params(next));
         // Metadata alone is what a namespace is to us.
         let page = self.page_of::<Namespace>(request, true).await?;
         page.try_map(|object| Ok((key_of(&object), version_of(&object)?)))
@@ -128,7 +99,7 @@ impl Api {
             limit: Some(1),
             ..self.list_params(None)
         };
-        let request = Request::new(self.watched.resource.path).list_metadata(&params);
+        let request = Request::new(self.watched.resource.path).list(&params);
         let page = self.page_of::<Namespace>(request, true).await;
         page.map(|_| ())
     }
@@ -178,27 +149,4 @@ impl Api {
     async fn events_of<K: Encoded>(&self, request: Asked) -> Result<Events, Trouble> {
         within(ANSWER_MAX, answer::events::<K>(&self.connection, request)).await
     }
-}
-
-impl<T> Page<T> {
-    fn try_map<U>(self, map: impl FnMut(T) -> Result<U, Trouble>) -> Result<Page<U>, Trouble> {
-        let items = self.items.into_iter().map(map);
-        Ok(Page {
-            items: items.collect::<Result<_, _>>()?,
-            version: self.version,
-            next: self.next,
-        })
-    }
-}
-
-/// Its version.
-pub fn version_of(object: &Object) -> Result<Version, Trouble> {
-    parse_version(object.metadata().resource_version.as_deref())
-}
-
-/// A version as it is written.
-pub fn parse_version(text: Option<&str>) -> Result<Version, Trouble> {
-    let text = text.unwrap_or_default();
-    text.parse()
-        .map_err(|_| Trouble::Malformed(format!("resourceVersion {text:?} is no number")))
 }

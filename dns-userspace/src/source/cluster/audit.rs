@@ -13,7 +13,8 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    api::{Api, Page},
+    answer::Page,
+    api::Api,
     held::{Held, Key, Version},
     trouble::Trouble,
 };

@@ -21,7 +21,8 @@ use tokio::{
 
 use super::{
     Latch,
-    api::{Api, Event, Events, within},
+    answer::{Event, Events},
+    api::{Api, within},
     audit::{Audit, Found, Verdict},
     held::{Held, Key, Version, key_of},
     metrics::Counted,

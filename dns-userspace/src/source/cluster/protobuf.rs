@@ -14,7 +14,7 @@ use kube::core::Status;
 use prost::{Message, bytes::Bytes};
 use serde::de::DeserializeOwned;
 
-use super::{api::LIST_END, trouble::Trouble};
+use super::{answer::LIST_END, trouble::Trouble};
 use crate::source::Object;
 
 /// What every answer begins with.
